@@ -1,0 +1,207 @@
+//! From the first header to a stream that is ready: TLS, SASL EXTERNAL or dialback, and what is
+//! offered behind them.
+
+use crate::ns;
+use crate::stream::admission::{Admission, Proof, StreamTerms};
+use crate::stream::close::CloseCause;
+use crate::stream::dialback::{Content, DialbackElement, Step, Verdict, request};
+use crate::stream::features::Features;
+use crate::stream::header::{Header, HeaderError, Version};
+use crate::stream::initiating::{
+    Authenticated, Confirmation, InitiatingEvent, InitiatingStream, Layer, ResponseHeader, Secured,
+    State,
+};
+use crate::stream::sasl::{SaslCondition, external_request};
+use crate::stream::stream_management;
+use crate::stream::timer::Timer;
+use crate::stream::wire::FirstLevel;
+use crate::xml::{Element, OpenTag};
+
+impl InitiatingStream {
+    /// Takes the response header.
+    pub(super) fn handle_header(&mut self, tag: &OpenTag) {
+        let header = match Header::read(tag) {
+            Ok(header) if header.version >= Version::SUPPORTED => header,
+            Ok(_) => return self.fail(CloseCause::Header(HeaderError::Version)),
+            Err(error) => return self.fail(CloseCause::Header(error)),
+        };
+        if let State::AwaitHeader(layer) = self.state {
+            self.expect(State::AwaitFeatures(
+                layer,
+                ResponseHeader { id: header.id, declares_dialback: header.declares_dialback },
+            ));
+        }
+    }
+
+    /// Takes the next step of the negotiation; what is no step ends the stream.
+    pub(super) fn negotiate(
+        &mut self,
+        first_level: FirstLevel,
+        element: &Element,
+        admission: &Admission,
+    ) {
+        match (std::mem::replace(&mut self.state, State::Closed), first_level, element.local()) {
+            (State::AwaitFeatures(layer, header), FirstLevel::Features, _) => {
+                self.handle_features(layer, header, Features::read(element), admission);
+            }
+            (State::AwaitProceed, FirstLevel::Tls, "proceed") => self.expect(State::AwaitTls),
+            (State::AwaitProceed, FirstLevel::Tls, "failure") => {
+                self.refuse(CloseCause::TlsRefused);
+            }
+            (State::AwaitSasl(secured), FirstLevel::Sasl, "success") => {
+                self.restart(Layer::Authenticated { peer_proven: secured.peer_proven });
+            }
+            (State::AwaitSasl(secured), FirstLevel::Sasl, "failure") => {
+                self.fall_back(secured, SaslCondition::read(element), admission);
+            }
+            (State::AwaitEnabled(authenticated), FirstLevel::Management, "enabled") => {
+                self.ready(&authenticated, Confirmation::Acknowledgements);
+            }
+            (State::AwaitEnabled(authenticated), FirstLevel::Management, "failed") => {
+                self.ready(&authenticated, Confirmation::Barriers);
+            }
+            // RFC 6120 s.4.3.5: features may come once more and then say nothing.
+            (
+                state @ (State::AwaitDialback(_) | State::AwaitEnabled(_)),
+                FirstLevel::Features,
+                _,
+            ) => self.state = state,
+            _ => self.refuse(CloseCause::UnsupportedElement),
+        }
+    }
+
+    fn handle_features(
+        &mut self,
+        layer: Layer,
+        header: ResponseHeader,
+        features: Features,
+        admission: &Admission,
+    ) {
+        match layer {
+            Layer::Plain if features.starttls => {
+                self.wire.send(&Element::new(ns::TLS, "starttls"));
+                self.expect(State::AwaitProceed);
+            }
+            // RFC 7590 s.3.1: TLS is not given up because somebody left it out.
+            Layer::Plain => self.refuse(CloseCause::TlsNotOffered),
+            Layer::Secured { peer_proven } => {
+                self.authenticate(Secured { peer_proven, header, features }, admission);
+            }
+            Layer::Authenticated { peer_proven } => {
+                let authenticated = Authenticated { peer_proven, proof: Proof::External };
+                self.authenticated(authenticated, features);
+            }
+        }
+    }
+
+    /// Proves our domain by the best way that the peer offers and policy allows.
+    fn authenticate(&mut self, secured: Secured, admission: &Admission) {
+        let Some(terms) = admission.terms(&self.pair.local, &self.pair.remote) else {
+            return self.refuse(CloseCause::NotAdmitted);
+        };
+        if terms.accepts_external() && secured.features.external {
+            self.wire.send(&external_request(&self.pair.local));
+            self.expect(State::AwaitSasl(secured));
+        } else if terms.accepts_dialback() && secured.offers_dialback() {
+            self.send_key(secured, admission);
+        } else {
+            self.refuse(CloseCause::NothingOffered);
+        }
+    }
+
+    /// XEP-0178 s.3: a failed EXTERNAL may be followed by dialback, where both sides allow it.
+    fn fall_back(&mut self, secured: Secured, condition: SaslCondition, admission: &Admission) {
+        let terms = admission.terms(&self.pair.local, &self.pair.remote);
+        if terms.is_some_and(StreamTerms::accepts_dialback) && secured.offers_dialback() {
+            self.send_key(secured, admission);
+        } else {
+            self.refuse(CloseCause::SaslFailed(condition));
+        }
+    }
+
+    /// XEP-0220 s.2.1.1: sends our key and waits, for as long as the peer needs to verify it.
+    fn send_key(&mut self, secured: Secured, admission: &Admission) {
+        let (local, remote) = (&self.pair.local, &self.pair.remote);
+        let Some(stream_id) = &secured.header.id else {
+            return self.refuse(CloseCause::StreamIdMissing);
+        };
+        let Some(key) = admission.dialback_secrets.key(remote, local, stream_id) else {
+            return self.refuse(CloseCause::DialbackSecretMissing);
+        };
+        self.wire.send(&request(Step::Result, local, remote, None, &key));
+        self.wire.timers.stop(Timer::Negotiation);
+        self.state = State::AwaitDialback(secured);
+        self.send_verifications();
+    }
+
+    /// Takes a dialback element: the answer to our key, or the verdict on another.
+    ///
+    /// XEP-0220 s.3.1: what answers no question of this stream is dropped.
+    pub(super) fn handle_dialback(&mut self, element: &Element) {
+        let Ok(answer) = DialbackElement::read(element) else { return };
+        let Content::Verdict(verdict) = answer.content else { return };
+        match answer.step {
+            Step::Verify => self.handle_verdict(&answer, verdict),
+            Step::Result => {
+                if answer.from == self.pair.remote && answer.to == self.pair.local {
+                    self.handle_result(verdict);
+                }
+            }
+        }
+    }
+
+    fn handle_result(&mut self, verdict: Verdict) {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::AwaitDialback(secured) => match verdict {
+                Verdict::Valid => {
+                    let Secured { peer_proven, features, .. } = secured;
+                    let proof = Proof::Dialback;
+                    self.authenticated(Authenticated { peer_proven, proof }, features);
+                }
+                Verdict::Invalid => self.refuse(CloseCause::DialbackInvalid),
+                Verdict::Error(condition) => self.refuse(CloseCause::DialbackRefused(condition)),
+            },
+            state => self.state = state,
+        }
+    }
+
+    /// We have proven our domain: acknowledgements are negotiated where the peer offers them.
+    fn authenticated(&mut self, authenticated: Authenticated, features: Features) {
+        self.wire.lift_limits();
+        self.wire.timers.stop(Timer::Establishment);
+        if features.stream_management {
+            self.wire.send(&stream_management::element("enable"));
+            self.expect(State::AwaitEnabled(authenticated));
+            self.send_verifications();
+        } else {
+            self.ready(&authenticated, Confirmation::Barriers);
+        }
+    }
+
+    /// The stream is ready: what waited goes out.
+    fn ready(&mut self, authenticated: &Authenticated, confirmation: Confirmation) {
+        self.state = State::Open(confirmation);
+        self.wire.timers.stop(Timer::Negotiation);
+        self.wire.set_timer(Timer::KeepAlive, self.wire.limits.keep_alive, self.now);
+        self.wire.set_timer(Timer::Inactivity, self.wire.limits.inactivity_max, self.now);
+        let Authenticated { peer_proven, proof } = *authenticated;
+        self.events.push_back(InitiatingEvent::Ready { peer_proven, proof, confirmation });
+        self.send_verifications();
+        while let Some(bytes) = self.outbox.next_waiting() {
+            self.wire.send_written(&bytes);
+        }
+    }
+
+    /// Ends the stream where the state that led here has been consumed.
+    fn refuse(&mut self, cause: CloseCause) {
+        let reason = self.wire.send_close(cause);
+        self.closed(reason);
+    }
+}
+
+impl Secured {
+    /// XEP-0220 s.2.4: a feature, or the namespace declaration of older servers.
+    fn offers_dialback(&self) -> bool {
+        self.features.dialback || self.header.declares_dialback
+    }
+}

@@ -1,0 +1,305 @@
+//! Who the peer is: SASL EXTERNAL, and dialback in the roles of receiving and authoritative server.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Instant;
+
+use crate::ns;
+use crate::stanza::error::StanzaCondition;
+use crate::stream::admission::{Proof, StreamTerms};
+use crate::stream::close::CloseCause;
+use crate::stream::dialback::{
+    Content, DialbackElement, DomainPair, KEY_BYTES_MAX, Step, Verdict, VerifyRequest, answer,
+};
+use crate::stream::receiving::{Context, Negotiating, Open, Peer, ReceivingEvent, State};
+use crate::stream::sasl::SaslStep;
+use crate::stream::timer::Timer;
+use crate::stream::wire::FirstLevel;
+use crate::xml::Element;
+
+/// What a dialback request came to on the spot.
+enum Outcome {
+    /// The pair is authenticated.
+    Valid(DomainPair, Proof),
+    /// The key is not one.
+    Invalid(DomainPair),
+    /// Nothing that changes the stream.
+    Settled,
+    /// The element has no usable addresses.
+    Misaddressed,
+}
+
+impl Context<'_> {
+    /// Handles an element on a protected stream without an authenticated pair.
+    pub(super) fn negotiate(&mut self, mut negotiating: Negotiating, element: &Element) -> State {
+        match FirstLevel::of(element) {
+            FirstLevel::Sasl => self.authenticate(negotiating, element),
+            FirstLevel::Dialback => {
+                let none = BTreeMap::new();
+                let outcome = self.handle_dialback(&mut negotiating.peer, &none, element);
+                match outcome {
+                    Outcome::Valid(pair, proof) => {
+                        self.answer_result(&pair, Verdict::Valid);
+                        self.opened(negotiating.peer, pair, proof)
+                    }
+                    Outcome::Invalid(pair) => self.reject(State::Negotiating(negotiating), &pair),
+                    Outcome::Settled => State::Negotiating(negotiating),
+                    Outcome::Misaddressed => self.refuse(CloseCause::DialbackAddressing),
+                }
+            }
+            FirstLevel::Management => {
+                self.refuse_management(element);
+                State::Negotiating(negotiating)
+            }
+            first_level => {
+                self.handle_unwelcome(State::Negotiating(negotiating), first_level, element)
+            }
+        }
+    }
+
+    /// Handles a dialback element on a stream that has authenticated pairs.
+    pub(super) fn handle_further_dialback(&mut self, mut open: Open, element: &Element) -> State {
+        match self.handle_dialback(&mut open.peer, &open.pairs, element) {
+            Outcome::Valid(pair, proof) => {
+                self.add_pair(&mut open, pair, proof);
+                State::Open(open)
+            }
+            Outcome::Invalid(pair) => self.reject(State::Open(open), &pair),
+            Outcome::Settled => State::Open(open),
+            Outcome::Misaddressed => self.fail(State::Open(open), CloseCause::DialbackAddressing),
+        }
+    }
+
+    fn authenticate(&mut self, mut negotiating: Negotiating, element: &Element) -> State {
+        let Negotiating { peer, sasl, sasl_failures } = &mut negotiating;
+        if *sasl_failures > self.wire.limits.sasl_retries_max {
+            return self.refuse(CloseCause::SaslRetriesExceeded);
+        }
+        let terms = self.admission.terms(&peer.local, &peer.remote);
+        let provable = terms.is_some_and(StreamTerms::accepts_external)
+            && peer.certificate.proves(&peer.remote);
+        let (next, step) = sasl.handle(element, provable.then_some(&peer.remote));
+        *sasl = next;
+        match step {
+            SaslStep::Challenge => {
+                self.wire.send(&Element::new(ns::SASL, "challenge"));
+            }
+            SaslStep::Failure(condition) => {
+                *sasl_failures += 1;
+                self.wire.send(&condition.failure());
+            }
+            SaslStep::Success => {
+                self.wire.send(&Element::new(ns::SASL, "success"));
+                let peer = negotiating.peer;
+                let pair = DomainPair { local: peer.local, remote: peer.remote };
+                return self.restart_authenticated(pair, peer.certificate);
+            }
+            SaslStep::Unsupported => {
+                return self.refuse(CloseCause::UnsupportedElement);
+            }
+        }
+        self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+        State::Negotiating(negotiating)
+    }
+
+    fn handle_dialback(
+        &mut self,
+        peer: &mut Peer,
+        pairs: &BTreeMap<DomainPair, Proof>,
+        element: &Element,
+    ) -> Outcome {
+        let Ok(request) = DialbackElement::read(element) else {
+            return Outcome::Misaddressed;
+        };
+        match (request.step, &request.content) {
+            (Step::Result, Content::Key(key)) => self.authorize(peer, pairs, &request, key),
+            (Step::Verify, Content::Key(key)) => {
+                self.verify(&request, key);
+                Outcome::Settled
+            }
+            // XEP-0220 s.3.1: nothing was asked on this stream, so this answers nothing.
+            (_, Content::Verdict(_) | Content::Unknown) => Outcome::Settled,
+        }
+    }
+
+    /// XEP-0220 s.2.2.1: a domain wants to be authorised.
+    fn authorize(
+        &mut self,
+        peer: &mut Peer,
+        pairs: &BTreeMap<DomainPair, Proof>,
+        request: &DialbackElement,
+        key: &str,
+    ) -> Outcome {
+        let pair = DomainPair { local: request.to.clone(), remote: request.from.clone() };
+        if let Some(condition) = self.refusal(peer, pairs, &pair) {
+            self.answer_result(&pair, Verdict::Error(condition));
+            return Outcome::Settled;
+        }
+        if let Some(proof) = pairs.get(&pair) {
+            return Outcome::Valid(pair, *proof);
+        }
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Outcome::Invalid(pair);
+        }
+        // XEP-0344: the certificate answers for exactly the domain that it names.
+        if peer.certificate.proves(&pair.remote) {
+            return Outcome::Valid(pair, Proof::Certificate);
+        }
+        // One question at a time about one pair: the answer settles a repeated request too.
+        if let Entry::Vacant(vacant) = peer.verifications.entry(pair.clone()) {
+            vacant.insert(self.now + self.wire.limits.dead_peer_max);
+            let stream_id = peer.stream_id.clone();
+            let request = VerifyRequest { pair, stream_id, key: key.to_owned() };
+            self.events.push_back(ReceivingEvent::VerifyDialback(request));
+        }
+        self.time_verifications(peer);
+        Outcome::Settled
+    }
+
+    /// Why no key of the pair is looked at, if none is (XEP-0220 s.2.5).
+    fn refusal(
+        &self,
+        peer: &Peer,
+        pairs: &BTreeMap<DomainPair, Proof>,
+        pair: &DomainPair,
+    ) -> Option<StanzaCondition> {
+        if !self.admission.serves(&pair.local) {
+            return Some(StanzaCondition::ItemNotFound);
+        }
+        let Some(terms) = self.admission.terms(&pair.local, &pair.remote) else {
+            return Some(StanzaCondition::Forbidden);
+        };
+        if !terms.accepts_dialback() {
+            return Some(StanzaCondition::NotAuthorized);
+        }
+        let known = pairs.contains_key(pair) || peer.verifications.contains_key(pair);
+        let full = peer.verifications.len() >= self.wire.limits.verifications_max
+            || pairs.len() + peer.verifications.len() >= self.wire.limits.domain_pairs_max;
+        (!known && full).then_some(StanzaCondition::ResourceConstraint)
+    }
+
+    /// XEP-0220 s.2.2.2: a server asks whether a key is ours.
+    fn verify(&mut self, request: &DialbackElement, key: &str) {
+        let (asking, ours) = (&request.from, &request.to);
+        let verdict = match request.id.as_deref() {
+            _ if !self.admission.serves(ours) => Verdict::Error(StanzaCondition::ItemNotFound),
+            Some(id) if self.admission.dialback_secrets.is_valid(key, asking, ours, id) => {
+                Verdict::Valid
+            }
+            _ => Verdict::Invalid,
+        };
+        self.wire.send(&answer(Step::Verify, ours, asking, request.id.as_deref(), verdict));
+    }
+
+    /// Takes the authoritative server's word for a key of this stream.
+    pub(super) fn handle_verdict(
+        &mut self,
+        state: State,
+        pair: &DomainPair,
+        stream_id: &str,
+        verdict: Verdict,
+    ) -> State {
+        let mut state = state;
+        let (State::Negotiating(Negotiating { peer, .. }) | State::Open(Open { peer, .. })) =
+            &mut state
+        else {
+            return state;
+        };
+        // XEP-0220 s.2.1.2: dropped where nothing on this stream waits for it.
+        if peer.stream_id != stream_id || peer.verifications.remove(pair).is_none() {
+            return state;
+        }
+        self.time_verifications(peer);
+        let verdict = match verdict {
+            Verdict::Valid if self.is_refused_by_now(pair) => {
+                Verdict::Error(StanzaCondition::Forbidden)
+            }
+            verdict => verdict,
+        };
+        match (verdict, state) {
+            (Verdict::Valid, State::Negotiating(negotiating)) => {
+                self.answer_result(pair, Verdict::Valid);
+                self.opened(negotiating.peer, pair.clone(), Proof::Dialback)
+            }
+            (Verdict::Valid, State::Open(mut open)) => {
+                self.add_pair(&mut open, pair.clone(), Proof::Dialback);
+                State::Open(open)
+            }
+            (Verdict::Invalid, state) => self.reject(state, pair),
+            (verdict, state) => {
+                self.answer_result(pair, verdict);
+                self.resume_negotiation(&state);
+                state
+            }
+        }
+    }
+
+    /// Whether policy has changed against the pair while its key was verified.
+    fn is_refused_by_now(&self, pair: &DomainPair) -> bool {
+        let terms = self.admission.terms(&pair.local, &pair.remote);
+        !terms.is_some_and(|terms| terms.accepts(Proof::Dialback))
+    }
+
+    fn add_pair(&mut self, open: &mut Open, pair: DomainPair, proof: Proof) {
+        self.answer_result(&pair, Verdict::Valid);
+        if open.pairs.insert(pair.clone(), proof).is_none() {
+            self.events.push_back(ReceivingEvent::Authenticated { pair, proof });
+        }
+    }
+
+    /// XEP-0220 s.2.2.1: a forged key ends the stream, unless other pairs live on it.
+    fn reject(&mut self, state: State, pair: &DomainPair) -> State {
+        if matches!(state, State::Open(_)) {
+            self.answer_result(pair, Verdict::Error(StanzaCondition::Forbidden));
+            return state;
+        }
+        self.answer_result(pair, Verdict::Invalid);
+        self.refuse(CloseCause::DialbackInvalid)
+    }
+
+    fn answer_result(&mut self, pair: &DomainPair, verdict: Verdict) {
+        self.wire.send(&answer(Step::Result, &pair.local, &pair.remote, None, verdict));
+    }
+
+    /// Answers keys whose verification took too long.
+    pub(super) fn expire_verifications(&mut self, mut state: State) -> State {
+        if let State::Negotiating(Negotiating { peer, .. }) | State::Open(Open { peer, .. }) =
+            &mut state
+        {
+            let expired: Vec<DomainPair> = peer
+                .verifications
+                .iter()
+                .filter(|(_, deadline)| **deadline <= self.now)
+                .map(|(pair, _)| pair.clone())
+                .collect();
+            for pair in &expired {
+                peer.verifications.remove(pair);
+                self.answer_result(pair, Verdict::Error(StanzaCondition::RemoteServerTimeout));
+            }
+            self.time_verifications(peer);
+        }
+        self.resume_negotiation(&state);
+        state
+    }
+
+    /// While a key is verified the peer can only wait, so the negotiation does not stand still.
+    fn time_verifications(&mut self, peer: &Peer) {
+        let next: Option<&Instant> = peer.verifications.values().min();
+        match next {
+            Some(deadline) => {
+                self.wire.timers.set(Timer::Verification, *deadline);
+                self.wire.timers.stop(Timer::Negotiation);
+            }
+            None => self.wire.timers.stop(Timer::Verification),
+        }
+    }
+
+    /// It is the peer's turn again.
+    fn resume_negotiation(&mut self, state: &State) {
+        if let State::Negotiating(Negotiating { peer, .. }) = state
+            && peer.verifications.is_empty()
+        {
+            self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Opening a stream, in each of its three lives: headers, features, STARTTLS.
+
+use std::collections::BTreeMap;
+
+use crate::jid::Domain;
+use crate::ns;
+use crate::stanza::error::StanzaCondition;
+use crate::stream::admission::Proof;
+use crate::stream::close::CloseCause;
+use crate::stream::dialback::{
+    AddressError, Content, DialbackElement, DomainPair, Verdict, answer,
+};
+use crate::stream::error::PeerStreamError;
+use crate::stream::features::Features;
+use crate::stream::header::{Address, Header, HeaderError, OwnHeader, Version};
+use crate::stream::receiving::{
+    Certificate, Context, InClear, Layer, Negotiating, Open, Peer, ReceivingEvent, State,
+};
+use crate::stream::sasl::{SaslCondition, SaslServer};
+use crate::stream::stream_management::{self, Received};
+use crate::stream::timer::Timer;
+use crate::stream::wire::FirstLevel;
+use crate::xml::{Element, OpenTag};
+
+impl Context<'_> {
+    /// Answers the header of the peer with ours, and with features or a stream error.
+    pub(super) fn answer_header(&mut self, layer: Layer, tag: &OpenTag) -> State {
+        let header = match Header::read(tag) {
+            Ok(header) => header,
+            Err(error) => return self.refuse_header(None, error),
+        };
+        let local = match self.check_to(&header) {
+            Ok(local) => local,
+            Err(error) => return self.refuse_header(Some(&header), error),
+        };
+        if let Err(error) = self.check_from(&header, &layer) {
+            return self.refuse_header(Some(&header), error);
+        }
+        let stream_id = self.send_header(Some(&local), header.from.domain(), true);
+        self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+        match (layer, header.from) {
+            (Layer::Secured(certificate), Address::Domain(remote)) => {
+                let peer = Peer {
+                    local,
+                    remote,
+                    stream_id,
+                    language: header.language,
+                    certificate,
+                    verifications: BTreeMap::new(),
+                };
+                self.offer_authentication(peer)
+            }
+            (Layer::Authenticated { pair, certificate }, _) => {
+                let peer = Peer {
+                    local: pair.local.clone(),
+                    remote: pair.remote.clone(),
+                    stream_id,
+                    language: header.language,
+                    certificate,
+                    verifications: BTreeMap::new(),
+                };
+                self.offer_the_rest(peer, pair)
+            }
+            (Layer::Plain | Layer::Secured(_), _) => {
+                self.wire.send(&Features { starttls: true, ..Features::default() }.element());
+                State::AwaitStartTls(InClear { to: local, sasl_failures: 0 })
+            }
+        }
+    }
+
+    /// Sends a response header with a stream ID of its own (RFC 6120 s.4.7.3).
+    pub(super) fn send_header(
+        &mut self,
+        from: Option<&Domain>,
+        to: Option<&Domain>,
+        versioned: bool,
+    ) -> String {
+        let stream_id = self.wire.identifiers.next();
+        self.wire.send_header(&OwnHeader {
+            from: from.or(self.admission.default_domain()),
+            to,
+            id: Some(&stream_id),
+            versioned,
+        });
+        stream_id
+    }
+
+    /// RFC 6120 s.4.9.1.2: the header comes although it is followed by an error.
+    fn refuse_header(&mut self, header: Option<&Header>, error: HeaderError) -> State {
+        let ours = header.and_then(|header| header.to.domain());
+        let ours = ours.filter(|domain| self.admission.serves(domain)).cloned();
+        let theirs = header.and_then(|header| header.from.domain());
+        let versioned = header.is_none_or(|header| header.version >= Version::SUPPORTED);
+        self.send_header(ours.as_ref(), theirs, versioned);
+        let reason = self.wire.send_close(CloseCause::Header(error));
+        self.closed(reason)
+    }
+
+    fn check_to(&self, header: &Header) -> Result<Domain, HeaderError> {
+        if header.version < Version::SUPPORTED {
+            return Err(HeaderError::Version);
+        }
+        match &header.to {
+            Address::Missing | Address::Malformed => Err(HeaderError::To),
+            Address::Domain(to) if self.admission.serves(to) => Ok(to.clone()),
+            Address::Domain(_) => Err(HeaderError::HostUnknown),
+        }
+    }
+
+    fn check_from(&self, header: &Header, layer: &Layer) -> Result<(), HeaderError> {
+        let from = match (&header.from, layer) {
+            // RFC 6120 s.4.7.1: it is required once the stream is protected.
+            (Address::Missing, Layer::Plain) => return Ok(()),
+            (Address::Missing | Address::Malformed, _) => return Err(HeaderError::From),
+            (Address::Domain(from), _) => from,
+        };
+        if from.is_ip_literal() {
+            return Err(HeaderError::FromAddress);
+        }
+        if self.admission.serves(from) {
+            return Err(HeaderError::FromOurs);
+        }
+        match layer {
+            Layer::Authenticated { pair, .. } if *from != pair.remote => {
+                Err(HeaderError::FromChanged)
+            }
+            Layer::Authenticated { pair, .. } if header.to.domain() != Some(&pair.local) => {
+                Err(HeaderError::ToChanged)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Offers what the certificate and the terms of the pair allow, or nothing at all.
+    fn offer_authentication(&mut self, peer: Peer) -> State {
+        let Some(terms) = self.admission.terms(&peer.local, &peer.remote) else {
+            return self.refuse(CloseCause::NotAdmitted);
+        };
+        // XEP-0178 s.3: EXTERNAL is offered exactly when it will succeed.
+        let external = terms.accepts_external() && peer.certificate.proves(&peer.remote);
+        let dialback = terms.accepts_dialback();
+        if !external && !dialback {
+            // RFC 6120 s.6.4.5: instead of waiting for the stream to time out.
+            return self.refuse(CloseCause::NoAuthentication);
+        }
+        self.wire.send(&Features { external, dialback, ..Features::default() }.element());
+        State::Negotiating(Negotiating { peer, sasl: SaslServer::Idle, sasl_failures: 0 })
+    }
+
+    /// Completes the negotiation behind SASL (RFC 6120 s.4.3.5).
+    fn offer_the_rest(&mut self, peer: Peer, pair: DomainPair) -> State {
+        let terms = self.admission.terms(&pair.local, &pair.remote);
+        let Some(terms) = terms.filter(|terms| terms.accepts(Proof::External)) else {
+            return self.refuse(CloseCause::NotAdmitted);
+        };
+        let features = Features {
+            dialback: terms.accepts_dialback(),
+            stream_management: true,
+            ..Features::default()
+        };
+        self.wire.send(&features.element());
+        self.opened(peer, pair, Proof::External)
+    }
+
+    /// The stream has its first authenticated pair.
+    pub(super) fn opened(&mut self, peer: Peer, pair: DomainPair, proof: Proof) -> State {
+        self.wire.lift_limits();
+        self.wire.timers.stop(Timer::Negotiation);
+        self.wire.timers.stop(Timer::Establishment);
+        self.wire.set_timer(Timer::Inactivity, self.wire.limits.inactivity_max, self.now);
+        self.events.push_back(ReceivingEvent::Authenticated { pair: pair.clone(), proof });
+        State::Open(Open {
+            peer,
+            pairs: BTreeMap::from([(pair, proof)]),
+            received: Received::default(),
+        })
+    }
+
+    /// Handles an element in the clear: nothing but STARTTLS leads on.
+    pub(super) fn handle_before_tls(&mut self, in_clear: InClear, element: &Element) -> State {
+        match FirstLevel::of(element) {
+            FirstLevel::Tls if element.local() == "starttls" => {
+                self.wire.send(&Element::new(ns::TLS, "proceed"));
+                self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+                State::AwaitTls(in_clear)
+            }
+            FirstLevel::Sasl if matches!(element.local(), "auth" | "response" | "abort") => {
+                let InClear { to, sasl_failures } = in_clear;
+                if sasl_failures > self.wire.limits.sasl_retries_max {
+                    return self.refuse(CloseCause::SaslRetriesExceeded);
+                }
+                // RFC 6120 s.5.3.4: TLS comes before SASL.
+                self.wire.send(&SaslCondition::EncryptionRequired.failure());
+                State::AwaitStartTls(InClear { to, sasl_failures: sasl_failures + 1 })
+            }
+            FirstLevel::Dialback => match DialbackElement::read(element) {
+                Ok(request) => {
+                    self.refuse_dialback_before_tls(&request);
+                    State::AwaitStartTls(in_clear)
+                }
+                Err(AddressError) => self.refuse(CloseCause::DialbackAddressing),
+            },
+            FirstLevel::Management => {
+                self.refuse_management(element);
+                State::AwaitStartTls(in_clear)
+            }
+            first_level => {
+                self.handle_unwelcome(State::AwaitStartTls(in_clear), first_level, element)
+            }
+        }
+    }
+
+    /// XEP-0220 s.2.5: dialback without TLS is against our policy, which is no reason to close.
+    fn refuse_dialback_before_tls(&mut self, request: &DialbackElement) {
+        if let Content::Key(_) = request.content {
+            self.wire.send(&answer(
+                request.step,
+                &request.to,
+                &request.from,
+                request.id.as_deref(),
+                Verdict::Error(StanzaCondition::PolicyViolation),
+            ));
+        }
+    }
+
+    /// XEP-0198 s.3: not before authentication.
+    pub(super) fn refuse_management(&mut self, element: &Element) {
+        if matches!(element.local(), "enable" | "resume") {
+            let failed = stream_management::failed(StanzaCondition::UnexpectedRequest);
+            self.wire.send(&failed);
+        }
+    }
+
+    /// Handles what no state of the negotiation has a use for.
+    pub(super) fn handle_unwelcome(
+        &mut self,
+        state: State,
+        first_level: FirstLevel,
+        element: &Element,
+    ) -> State {
+        match first_level {
+            FirstLevel::Unknown => state,
+            FirstLevel::Error => {
+                self.fail(state, CloseCause::PeerError(PeerStreamError::read(element)))
+            }
+            FirstLevel::Stanza => self.fail(state, CloseCause::StanzaNotAuthorized),
+            FirstLevel::ForeignContent => self.fail(state, CloseCause::ForeignContent),
+            _ => self.fail(state, CloseCause::UnsupportedElement),
+        }
+    }
+
+    /// The state behind a successful EXTERNAL: the stream begins anew (RFC 6120 s.6.3.2).
+    pub(super) fn restart_authenticated(
+        &mut self,
+        pair: DomainPair,
+        certificate: Certificate,
+    ) -> State {
+        self.wire.framer.restart();
+        self.wire.lift_limits();
+        self.wire.timers.stop(Timer::Verification);
+        self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+        State::AwaitHeader(Layer::Authenticated { pair, certificate })
+    }
+}
