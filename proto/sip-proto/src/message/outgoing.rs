@@ -1,0 +1,181 @@
+//! Messages that are built here: a request before it has a Via, and a response.
+
+use bytes::Bytes;
+
+use super::{Body, Request};
+use crate::header::{CSeq, CallId, HeaderName, MaxForwards, MediaType, NameAddr, TypedHeader, Via};
+use crate::headers::Headers;
+use crate::method::Method;
+use crate::status::StatusCode;
+use crate::uri::Uri;
+use crate::write;
+
+/// A request to be sent. The transaction that sends it adds the Via.
+///
+/// Content-Length is always that of the body.
+#[derive(Clone, Debug)]
+pub struct OutgoingRequest {
+    method: Method,
+    uri: Uri,
+    headers: Headers,
+    body: Body,
+}
+
+/// The parts of a request that RFC 3261 s.8.1.1 makes mandatory, less Via and Max-Forwards.
+#[derive(Clone, Debug)]
+pub struct RequestParts<'a> {
+    /// The method, which also stands in CSeq.
+    pub method: Method,
+    /// The Request-URI; its header fields and method parameter are left out.
+    pub uri: &'a Uri,
+    /// From with our tag.
+    pub from: &'a NameAddr,
+    /// To; without tag outside of a dialog.
+    pub to: &'a NameAddr,
+    /// Call-ID.
+    pub call_id: &'a CallId,
+    /// The number of CSeq.
+    pub sequence_number: u32,
+}
+
+impl OutgoingRequest {
+    /// Makes a request with its mandatory header fields and Max-Forwards 70.
+    #[must_use]
+    pub fn new(parts: RequestParts<'_>) -> Self {
+        let RequestParts { method, uri, from, to, call_id, sequence_number } = parts;
+        let mut headers = Headers::default();
+        headers.push(&MaxForwards::default());
+        headers.push_address(HeaderName::From, from);
+        headers.push_address(HeaderName::To, to);
+        headers.push(call_id);
+        headers.push(&CSeq { number: sequence_number, method: method.clone() });
+        Self { method, uri: uri.to_request_uri(), headers, body: Body::default() }
+    }
+
+    /// Sets Max-Forwards, for a request that carries on one that was received.
+    pub fn set_max_forwards(&mut self, value: MaxForwards) {
+        self.headers.replace_first(HeaderName::MaxForwards, |out| value.write(out));
+    }
+
+    /// Returns the method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Returns the Request-URI.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Returns the header fields.
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// Returns the header fields, to which others are added.
+    pub fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
+    /// Sets the body and its media type.
+    pub fn set_body(&mut self, media_type: &MediaType, body: Bytes) {
+        self.headers.remove(HeaderName::ContentType);
+        self.headers.push(media_type);
+        self.body = Body(body);
+    }
+
+    /// Returns the request as bytes with its Via.
+    #[must_use]
+    pub(crate) fn to_bytes(&self, via: &Via) -> Bytes {
+        write::request(&self.method, &self.uri, Some(via), &self.headers, &self.body.0)
+    }
+}
+
+/// A response to be sent. Content-Length is always that of the body.
+#[derive(Clone, Debug)]
+pub struct OutgoingResponse {
+    status: StatusCode,
+    reason_phrase: String,
+    headers: Headers,
+    body: Body,
+}
+
+impl OutgoingResponse {
+    /// Makes the response to a request with the usual reason phrase.
+    ///
+    /// Every Via, From, To, Call-ID and CSeq are copied as they were received; a To without tag
+    /// gets `to_tag`, which only a 100 can do without (RFC 3261 s.8.2.6.2).
+    #[must_use]
+    pub fn to(request: &Request, status: StatusCode, to_tag: Option<&str>) -> Self {
+        Self::echoing(status, status.reason_phrase(), request.headers(), to_tag)
+    }
+
+    /// Sets the reason phrase. Control characters are left out.
+    #[must_use]
+    pub fn with_reason_phrase(mut self, reason_phrase: &str) -> Self {
+        self.reason_phrase = reason_phrase.chars().filter(|it| !it.is_control()).collect();
+        self
+    }
+
+    pub(crate) fn echoing(
+        status: StatusCode,
+        reason_phrase: &str,
+        echo: &Headers,
+        to_tag: Option<&str>,
+    ) -> Self {
+        let mut headers = Headers::default();
+        headers.copy_rows(echo, HeaderName::Via);
+        headers.copy_rows(echo, HeaderName::From);
+        headers.copy_rows(echo, HeaderName::To);
+        headers.copy_rows(echo, HeaderName::CallId);
+        headers.copy_rows(echo, HeaderName::CSeq);
+        if let (Some(tag), Some(to)) = (to_tag, untagged(&headers)) {
+            headers.replace_first(HeaderName::To, |out| {
+                out.push_str(&to);
+                out.push_str(";tag=");
+                out.push_str(tag);
+            });
+        }
+        let reason_phrase = reason_phrase.to_owned();
+        Self { status, reason_phrase, headers, body: Body::default() }
+    }
+
+    /// Returns the status code.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the header fields.
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// Returns the header fields, to which others are added.
+    pub fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
+    /// Sets the body and its media type.
+    pub fn set_body(&mut self, media_type: &MediaType, body: Bytes) {
+        self.headers.remove(HeaderName::ContentType);
+        self.headers.push(media_type);
+        self.body = Body(body);
+    }
+
+    /// Returns the response as bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        write::response(self.status, &self.reason_phrase, &self.headers, &self.body.0)
+    }
+}
+
+/// Returns the To when it can be read and has no tag.
+fn untagged(headers: &Headers) -> Option<String> {
+    let to = headers.first(HeaderName::To)?;
+    NameAddr::parse(to).is_ok_and(|address| address.tag().is_none()).then(|| to.to_owned())
+}
