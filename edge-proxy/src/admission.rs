@@ -1,0 +1,123 @@
+//! What the front ends let this edge admit: domains, terms, limits. Kept in memory only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use link::wire::{self, Negotiation};
+use xmpp_proto::jid::{Domain, JidError};
+use xmpp_proto::limits::{Limits, StreamLimits};
+use xmpp_proto::stream::{Admission, DialbackSecret, DialbackSecrets, SaslTerms, StreamTerms};
+
+/// One version of the admission, as the edge uses it. The default admits nothing.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// What the stream machines ask.
+    pub streams: Admission,
+    /// What the drivers ask, by each domain of a partner.
+    pub partners: BTreeMap<Domain, Arc<Partner>>,
+    /// Limits of each stream.
+    pub limits: StreamLimits,
+    /// Streams that partners may have open to this edge, all together.
+    pub connections_max: usize,
+}
+
+/// What the edge needs to know of one partner besides its terms.
+#[derive(Debug)]
+pub struct Partner {
+    /// The primary domain, which names the partner.
+    pub name: Domain,
+    /// Streams that it may have open to this edge.
+    pub connections_max: usize,
+    /// Host to connect to in place of the SRV lookup.
+    pub proxy_fqdn: Option<String>,
+    /// Whether its servers may have addresses of special-purpose ranges.
+    pub allow_private_addresses: bool,
+    /// Whether silence is followed by a check that the peer lives.
+    pub keep_alive: bool,
+    /// What may wait for a stream to it.
+    pub queue: QueueLimits,
+}
+
+/// Bounds of what waits for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Stanzas.
+    pub items_max: usize,
+    /// Bytes of stanzas.
+    pub bytes_max: usize,
+    /// How long a stanza waits.
+    pub age_max: Duration,
+}
+
+impl Admitted {
+    /// Returns the partner that a domain belongs to.
+    pub fn partner(&self, domain: &Domain) -> Option<&Arc<Partner>> {
+        self.partners.get(domain)
+    }
+}
+
+impl TryFrom<&wire::Admission> for Admitted {
+    type Error = JidError;
+
+    /// Reads an admission whole, or not at all.
+    fn try_from(wire: &wire::Admission) -> Result<Self, JidError> {
+        let mut admitted = Self::default();
+        for domain in &wire.local_domains {
+            admitted.streams.local_domains.insert(Domain::parse(domain)?);
+        }
+        for partner in &wire.partners {
+            admitted.add_partner(partner)?;
+        }
+        let mut secrets = wire.dialback_secrets.iter().map(|secret| DialbackSecret::new(secret));
+        admitted.streams.dialback_secrets =
+            DialbackSecrets { current: secrets.next(), previous: secrets.next() };
+        if let Some(limits) = &wire.limits {
+            admitted.connections_max = limits.connections_max as usize;
+            admitted.limits = stream_limits(limits);
+        }
+        Ok(admitted)
+    }
+}
+
+impl Admitted {
+    fn add_partner(&mut self, wire: &wire::Partner) -> Result<(), JidError> {
+        let domains: Vec<Domain> =
+            wire.domains.iter().map(|domain| Domain::parse(domain)).collect::<Result<_, _>>()?;
+        let Some(name) = domains.first().cloned() else { return Ok(()) };
+        let sasl = match wire.sasl() {
+            Negotiation::Required => SaslTerms::Required,
+            Negotiation::Optional => SaslTerms::Optional,
+            Negotiation::NotSupported => SaslTerms::NotSupported,
+        };
+        let terms = StreamTerms { sasl, dialback: wire.dialback };
+        let partner = Arc::new(Partner {
+            name,
+            connections_max: wire.connection_limit as usize,
+            proxy_fqdn: Some(wire.proxy_fqdn.clone()).filter(|host| !host.is_empty()),
+            allow_private_addresses: wire.allow_private_addresses,
+            keep_alive: wire.keep_alive,
+            queue: QueueLimits {
+                items_max: wire.queue_items_max as usize,
+                bytes_max: usize::try_from(wire.queue_bytes_max).unwrap_or(usize::MAX),
+                age_max: Duration::from_millis(wire.queue_age_ms_max),
+            },
+        });
+        for domain in domains {
+            self.streams.partners.insert(domain.clone(), terms);
+            self.partners.insert(domain, Arc::clone(&partner));
+        }
+        Ok(())
+    }
+}
+
+fn stream_limits(wire: &wire::GatewayLimits) -> StreamLimits {
+    let stanza_bytes_max = usize::try_from(wire.stanza_bytes_max).unwrap_or(usize::MAX);
+    StreamLimits {
+        after_authentication: Limits { stanza_bytes_max, ..Limits::AFTER_AUTHENTICATION },
+        keep_alive: Duration::from_millis(wire.keep_alive_ms),
+        establishment_max: Duration::from_millis(wire.establishment_ms_max),
+        inactivity_max: Duration::from_millis(wire.inactivity_ms_max),
+        ..StreamLimits::default()
+    }
+}

@@ -1,0 +1,111 @@
+//! What the edge's own file says: addresses, certificates, link, name servers, logs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use host::config::{Read, Table};
+use host::log;
+use host::tls::{IdentityError, IdentityFiles, TrustAnchors};
+
+/// The configuration of an edge proxy, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where partners' XMPP servers connect.
+    pub xmpp_listen: Vec<SocketAddr>,
+    /// The certificate that partners see.
+    pub xmpp_identity: IdentityFiles,
+    /// The authorities that partners' certificates are checked against.
+    pub xmpp_trust: Vec<PathBuf>,
+    /// Whether the operating system's authorities count as well.
+    pub xmpp_system_trust: bool,
+    /// Where front ends attach.
+    pub link_listen: SocketAddr,
+    /// The certificate of this edge's link role.
+    pub link_identity: IdentityFiles,
+    /// The private authority of the link.
+    pub link_trust: Vec<PathBuf>,
+    /// Where metrics and health are served.
+    pub internal_listen: SocketAddr,
+    /// Name servers; empty for those of the operating system.
+    pub name_servers: Vec<SocketAddr>,
+    /// How long a lookup may take.
+    pub lookup_max: Duration,
+    /// Logs.
+    pub log: log::Settings,
+}
+
+impl Config {
+    /// Reads the authorities for partners' certificates.
+    pub fn load_xmpp_trust(&self) -> Result<TrustAnchors, IdentityError> {
+        let mut anchors = TrustAnchors::load(&self.xmpp_trust)?;
+        if self.xmpp_system_trust {
+            anchors.add_system();
+        }
+        Ok(anchors)
+    }
+
+    /// Reads the authorities for front ends' certificates.
+    pub fn load_link_trust(&self) -> Result<TrustAnchors, IdentityError> {
+        TrustAnchors::load(&self.link_trust)
+    }
+}
+
+/// Reads the document.
+///
+/// # Errors
+/// Fails when anything in it is wrong; the table holds what.
+pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
+    let xmpp = root.table("xmpp", read_xmpp);
+    let link = root.table("link", |link| {
+        let listen = link.required("listen");
+        let identity = IdentityFiles::read(link);
+        let trust: Read<Vec<PathBuf>> = link.required("trust");
+        Ok((listen?, identity?, trust?))
+    });
+    let internal = root.table("internal", |internal| internal.required("listen"));
+    let resolver = root.table("resolver", |resolver| {
+        let name_servers = resolver.or("name_servers", Vec::new());
+        let lookup_ms_max = resolver.number("lookup_ms_max", 100..=60_000, 5_000);
+        Ok((name_servers?, Duration::from_millis(lookup_ms_max?)))
+    });
+    let log = root.table("log", log::Settings::read);
+
+    let (xmpp_listen, xmpp_identity, xmpp_trust, xmpp_system_trust) = xmpp?;
+    let (link_listen, link_identity, link_trust) = link?;
+    let (name_servers, lookup_max) = resolver?;
+    Ok(Config {
+        xmpp_listen,
+        xmpp_identity,
+        xmpp_trust,
+        xmpp_system_trust,
+        link_listen,
+        link_identity,
+        link_trust,
+        internal_listen: internal?,
+        name_servers,
+        lookup_max,
+        log: log?,
+    })
+}
+
+type Xmpp = (Vec<SocketAddr>, IdentityFiles, Vec<PathBuf>, bool);
+
+fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
+    let listen: Read<Vec<SocketAddr>> = xmpp.required("listen");
+    let identity = IdentityFiles::read(xmpp);
+    let trust: Read<Vec<PathBuf>> = xmpp.or("trust", Vec::new());
+    let system_trust = xmpp.or("system_trust", true);
+    let listen = match listen? {
+        listen if listen.is_empty() => {
+            return Err(xmpp.error("listen", "`listen` needs at least one address"));
+        }
+        listen => listen,
+    };
+    let (trust, system_trust) = (trust?, system_trust?);
+    if trust.is_empty() && !system_trust {
+        let message = "no authority is trusted, so every partner needs dialback";
+        xmpp.warn("trust", message);
+    }
+    Ok((listen, identity?, trust, system_trust))
+}

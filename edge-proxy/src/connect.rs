@@ -1,0 +1,209 @@
+//! Finds a partner's servers by DNS and connects to one of them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{RData, RecordType};
+use host::socket::Connection;
+use host::tls::TrustAnchors;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use xmpp_proto::jid::Domain;
+use xmpp_proto::locate::{SrvAnswers, SrvRecord, Target, is_special, targets};
+use xmpp_proto::stanza::error::StanzaCondition;
+
+use crate::admission::{Admitted, Partner};
+use crate::xmpp::partner::ConnectFailure;
+
+/// Time for one TCP connection.
+const TCP_CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// The most addresses that are tried for one host.
+const ADDRESSES_MAX: usize = 4;
+
+/// What is needed to connect to partners.
+pub struct Connector {
+    resolver: TokioResolver,
+    lookup_max: Duration,
+    tls: TlsConnector,
+    trust: Arc<TrustAnchors>,
+}
+
+/// The name servers cannot be used; the operator must change them.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up name resolution: {0}")]
+pub struct ResolverError(#[from] NetError);
+
+impl Connector {
+    /// Makes a connector that asks `name_servers`, or those of the operating system if none.
+    pub fn new(
+        name_servers: &[SocketAddr],
+        lookup_max: Duration,
+        tls: TlsConnector,
+        trust: Arc<TrustAnchors>,
+    ) -> Result<Self, ResolverError> {
+        let mut builder = if name_servers.is_empty() {
+            TokioResolver::builder_tokio()?
+        } else {
+            let servers = name_servers.iter().map(name_server).collect();
+            let config = ResolverConfig::from_name_servers(servers);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let options = builder.options_mut();
+        options.timeout = lookup_max;
+        options.attempts = 2;
+        let resolver = builder.build()?;
+        Ok(Self { resolver, lookup_max: lookup_max * 2, tls, trust })
+    }
+
+    /// Returns how TLS to partners begins.
+    pub fn tls(&self) -> &TlsConnector {
+        &self.tls
+    }
+
+    /// Returns the authorities that partners are checked against.
+    pub fn trust(&self) -> &TrustAnchors {
+        &self.trust
+    }
+
+    /// Connects to a server of a partner's domain.
+    ///
+    /// # Errors
+    /// Final when there is no such server, or policy forbids to go there; else it may work later.
+    pub async fn connect_xmpp(
+        &self,
+        domain: &Domain,
+        admitted: &Admitted,
+    ) -> Result<Connection, ConnectFailure> {
+        let Some(partner) = admitted.partner(domain) else {
+            let text = format!("{domain} is not a federation partner");
+            return Err(ConnectFailure::Final(StanzaCondition::Forbidden, text));
+        };
+        let mut failure = None;
+        for target in self.targets(domain, partner).await? {
+            match self.connect(&target, partner).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            let text = format!("{domain} has no XMPP service for other servers");
+            ConnectFailure::Final(StanzaCondition::RemoteServerNotFound, text)
+        }))
+    }
+
+    async fn targets(
+        &self,
+        domain: &Domain,
+        partner: &Partner,
+    ) -> Result<Vec<Target>, ConnectFailure> {
+        if let Some(host) = &partner.proxy_fqdn {
+            let target = Target { host: host.clone(), port: 5269, direct_tls: false };
+            return Ok(vec![target]);
+        }
+        let name = format!("_xmpp-server._tcp.{}.", domain.to_ascii());
+        let records = self.lookup(&name, RecordType::SRV).await?;
+        let records: Vec<SrvRecord> = records.iter().filter_map(srv_record).collect();
+        let answers = SrvAnswers { starttls: &records, direct_tls: &[] };
+        Ok(targets(domain, answers, draw))
+    }
+
+    async fn connect(
+        &self,
+        target: &Target,
+        partner: &Partner,
+    ) -> Result<Connection, ConnectFailure> {
+        let addresses = self.addresses(&target.host).await?;
+        if addresses.is_empty() {
+            let text = format!("{} has no address", target.host);
+            return Err(ConnectFailure::Final(StanzaCondition::RemoteServerNotFound, text));
+        }
+        let mut failure = None;
+        for address in addresses {
+            // What a partner writes into DNS must not lead us to our own networks.
+            if is_special(address) && !partner.allow_private_addresses {
+                let text = format!("{} has an address in a special-purpose range", target.host);
+                failure = Some(ConnectFailure::Final(StanzaCondition::RemoteServerNotFound, text));
+                continue;
+            }
+            let connecting = TcpStream::connect((address, target.port));
+            let connected = tokio::time::timeout(TCP_CONNECT_MAX, connecting).await;
+            match connected.map(|result| result.and_then(Connection::new)) {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => {
+                    let text = format!("{} port {}: {error}", target.host, target.port);
+                    failure = Some(ConnectFailure::Transient(text));
+                }
+                Err(_) => {
+                    let text = format!("{} port {} does not answer", target.host, target.port);
+                    failure = Some(ConnectFailure::Transient(text));
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| ConnectFailure::Transient("no address was tried".into())))
+    }
+
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectFailure> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let name = format!("{}.", host.trim_end_matches('.'));
+        let (v6, v4) =
+            tokio::join!(self.lookup(&name, RecordType::AAAA), self.lookup(&name, RecordType::A));
+        let records = match (v6, v4) {
+            (Err(_), Err(failure)) => return Err(failure),
+            (v6, v4) => v6.unwrap_or_default().into_iter().chain(v4.unwrap_or_default()),
+        };
+        let addresses = records.filter_map(|record| match record {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        });
+        Ok(addresses.take(ADDRESSES_MAX).collect())
+    }
+
+    /// Looks a name up; no such record is an empty answer.
+    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ConnectFailure> {
+        let lookup = tokio::time::timeout(self.lookup_max, self.resolver.lookup(name, kind));
+        match lookup.await {
+            Ok(Ok(found)) => {
+                let records = found.answers().iter().map(|record| record.data.clone());
+                Ok(records.filter(|data| data.record_type() == kind).collect())
+            }
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(_)))) => Ok(Vec::new()),
+            Ok(Err(error)) => Err(ConnectFailure::Transient(format!("looking up {name}: {error}"))),
+            Err(_) => Err(ConnectFailure::Transient(format!("looking up {name} took too long"))),
+        }
+    }
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    let connections = connections.map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+fn srv_record(data: &RData) -> Option<SrvRecord> {
+    let RData::SRV(srv) = data else { return None };
+    Some(SrvRecord {
+        priority: srv.priority,
+        weight: srv.weight,
+        port: srv.port,
+        target: srv.target.to_ascii(),
+    })
+}
+
+/// Draws a number from zero to `most`, both included.
+fn draw(most: u32) -> u32 {
+    let random: [u8; 8] = crate::random();
+    let span = u64::from(most) + 1;
+    u32::try_from(u64::from_be_bytes(random) % span).unwrap_or(most)
+}

@@ -1,0 +1,273 @@
+//! The hub under the loss of links, repetition, and front ends that break the rules.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use link::sequence::SequenceError;
+use link::wire::{
+    Accepted, Admission, Bounced, Credit, Envelope, FromEdge, FromFrontend, Hello, Settlement,
+    StreamFacts, settlement,
+};
+use xmpp_proto::jid::Domain;
+use xmpp_proto::stream::DomainPair;
+
+use super::{
+    DETACHED_ANSWER_WAIT, DETACHED_STREAM_WAIT, FrontendId, Hub, HubEffect, Inbound, LinkViolation,
+    Settling,
+};
+
+const A: FrontendId = FrontendId(1);
+const B: FrontendId = FrontendId(2);
+
+fn hello(name: &str) -> Hello {
+    let instance = Bytes::from_static(b"0123456789abcdef");
+    Hello { version: link::VERSION, name: name.into(), instance }
+}
+
+fn hub() -> Hub {
+    Hub::new(hello("edge"))
+}
+
+/// Attaches a front end and takes the frame that greets it.
+fn attach(hub: &mut Hub, id: FrontendId, name: &str, now: Instant) {
+    hub.attach(id, name.into());
+    let greeting = FromFrontend { hello: Some(hello(name)), ..FromFrontend::default() };
+    hub.handle_frame(id, greeting, now).unwrap();
+}
+
+fn pair() -> DomainPair {
+    let domain = |name| Domain::parse(name).unwrap();
+    DomainPair { local: domain("contoso.example"), remote: domain("fabrikam.example") }
+}
+
+fn inbound(index: u64) -> Inbound {
+    Inbound {
+        pair: pair(),
+        stanza: Bytes::from(format!("<message id='{index}'/>")),
+        facts: StreamFacts::default(),
+        correlation_id: String::new(),
+        conversation: index,
+        settling: Settling { stream: 7, index },
+    }
+}
+
+fn frames(hub: &mut Hub) -> Vec<(FrontendId, FromEdge)> {
+    std::iter::from_fn(|| hub.poll_frame()).collect()
+}
+
+fn envelopes(hub: &mut Hub, of: FrontendId) -> Vec<Envelope> {
+    let frames = frames(hub).into_iter().filter(|(id, _)| *id == of);
+    frames.flat_map(|(_, frame)| frame.envelopes).collect()
+}
+
+fn effects(hub: &mut Hub) -> Vec<HubEffect> {
+    std::iter::from_fn(|| hub.poll_effect()).collect()
+}
+
+fn settlement(sequence: u64) -> FromFrontend {
+    let outcome = Some(settlement::Outcome::Accepted(Accepted {}));
+    FromFrontend { settlements: vec![Settlement { sequence, outcome }], ..FromFrontend::default() }
+}
+
+fn offer(sequence: u64, id: u8) -> FromFrontend {
+    let envelope = Envelope {
+        sequence,
+        id: Bytes::from(vec![id; 16]),
+        local_domain: "contoso.example".into(),
+        remote_domain: "fabrikam.example".into(),
+        ..Envelope::default()
+    };
+    FromFrontend { envelopes: vec![envelope], ..FromFrontend::default() }
+}
+
+fn dispatched(hub: &mut Hub) -> Vec<u8> {
+    let ids = effects(hub).into_iter().filter_map(|effect| match effect {
+        HubEffect::Dispatch(dispatch) => Some(dispatch.id[0]),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_stanza_is_settled_by_the_front_end_that_got_it() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    hub.handle_stanza(inbound(1));
+    let offered = envelopes(&mut hub, A);
+    assert_eq!(offered.len(), 1);
+    hub.handle_frame(A, settlement(offered[0].sequence), now).unwrap();
+    let settled = effects(&mut hub).into_iter().any(|effect| {
+        matches!(effect, HubEffect::Settled(Settling { stream: 7, index: 1 }, Ok(())))
+    });
+    assert!(settled);
+}
+
+#[test]
+fn what_a_lost_link_left_unsettled_is_offered_again_with_the_same_ids_in_order() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    for index in 1..=3 {
+        hub.handle_stanza(inbound(index));
+    }
+    let first = envelopes(&mut hub, A);
+    hub.handle_frame(A, settlement(first[0].sequence), now).unwrap();
+    hub.detach(A, now);
+    hub.handle_stanza(inbound(4));
+    assert_eq!(envelopes(&mut hub, A), []);
+
+    attach(&mut hub, B, "fe", now);
+    let again = envelopes(&mut hub, B);
+    let ids = |envelopes: &[Envelope]| -> Vec<Bytes> {
+        envelopes.iter().map(|envelope| envelope.id.clone()).collect()
+    };
+    assert_eq!(ids(&again)[..2], ids(&first)[1..]);
+    assert_eq!(again[2].stanza, inbound(4).stanza);
+}
+
+#[test]
+fn stanzas_wait_for_credit() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    for index in 0..=u64::from(link::CREDIT_INITIAL) {
+        hub.handle_stanza(inbound(index));
+    }
+    let offered = envelopes(&mut hub, A);
+    assert_eq!(offered.len(), link::CREDIT_INITIAL as usize);
+    hub.handle_frame(A, settlement(1), now).unwrap();
+    assert_eq!(envelopes(&mut hub, A).len(), 1);
+
+    let credit = Credit {
+        local_domain: "contoso.example".into(),
+        remote_domain: "fabrikam.example".into(),
+        envelopes_max: 1,
+    };
+    let frame = FromFrontend { credits: vec![credit], ..settlement(2) };
+    hub.handle_frame(A, frame, now).unwrap();
+    hub.handle_stanza(inbound(100));
+    assert_eq!(envelopes(&mut hub, A), []);
+}
+
+#[test]
+fn stanzas_of_a_conversation_go_to_one_front_end_and_only_those_of_a_lost_one_move() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe-1", now);
+    attach(&mut hub, B, "fe-2", now);
+    let owners = |hub: &mut Hub| -> Vec<Bytes> {
+        for conversation in 0..40 {
+            hub.handle_stanza(inbound(conversation));
+        }
+        envelopes(hub, A).into_iter().map(|envelope| envelope.stanza).collect()
+    };
+    let of_a = owners(&mut hub);
+    assert!(of_a.len() > 5 && of_a.len() < 35, "{} of 40", of_a.len());
+    for sequence in 1..=of_a.len() as u64 {
+        hub.handle_frame(A, settlement(sequence), now).unwrap();
+    }
+    assert_eq!(owners(&mut hub), of_a);
+    hub.detach(B, now);
+    assert_eq!(envelopes(&mut hub, A).len(), 2 * (40 - of_a.len()));
+}
+
+#[test]
+fn a_stanza_that_is_offered_again_is_not_sent_again() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    hub.handle_frame(A, offer(1, 9), now).unwrap();
+    assert_eq!(dispatched(&mut hub), [9]);
+    hub.detach(A, now);
+    attach(&mut hub, B, "fe", now);
+    hub.handle_frame(B, offer(1, 9), now).unwrap();
+    assert!(dispatched(&mut hub).is_empty());
+
+    frames(&mut hub);
+    hub.handle_outcome([9; 16], Ok(()), now);
+    let settled = frames(&mut hub);
+    assert_eq!(settled[0].0, B, "the outcome goes to whoever offered it last");
+    assert_eq!(settled[0].1.settlements.len(), 1);
+
+    hub.handle_frame(B, offer(2, 9), now).unwrap();
+    assert!(dispatched(&mut hub).is_empty());
+    assert_eq!(frames(&mut hub)[0].1.settlements[0].sequence, 2);
+}
+
+#[test]
+fn without_a_front_end_stanzas_bounce_and_then_streams_close() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    hub.handle_stanza(inbound(1));
+    frames(&mut hub);
+    hub.detach(A, now);
+    hub.handle_stanza(inbound(2));
+    effects(&mut hub);
+
+    hub.handle_timeout(now + DETACHED_ANSWER_WAIT - Duration::from_millis(1));
+    assert!(effects(&mut hub).is_empty());
+    assert_eq!(hub.poll_timeout(), Some(now + DETACHED_ANSWER_WAIT));
+    hub.handle_timeout(now + DETACHED_ANSWER_WAIT);
+    let bounced = effects(&mut hub);
+    assert_eq!(bounced.len(), 2);
+    for effect in bounced {
+        let HubEffect::Settled(_, Err(Bounced { condition, .. })) = effect else {
+            panic!("{effect:?}")
+        };
+        assert_eq!(condition, "remote-server-timeout");
+    }
+    assert_eq!(hub.poll_timeout(), Some(now + DETACHED_STREAM_WAIT));
+    hub.handle_timeout(now + DETACHED_STREAM_WAIT);
+    assert!(matches!(effects(&mut hub)[..], [HubEffect::CloseStreams]));
+}
+
+#[test]
+fn a_front_end_that_comes_back_in_time_changes_nothing() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    hub.detach(A, now);
+    attach(&mut hub, B, "fe", now);
+    effects(&mut hub);
+    hub.handle_timeout(now + DETACHED_STREAM_WAIT);
+    assert!(effects(&mut hub).is_empty());
+}
+
+#[test]
+fn an_admission_is_never_replaced_by_an_earlier_one() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    effects(&mut hub);
+    let versions = [5, 4, 5, 6].map(|version| {
+        let admission = Some(Admission { version, ..Admission::default() });
+        let frame = FromFrontend { admission, ..FromFrontend::default() };
+        hub.handle_frame(A, frame, now).unwrap();
+        effects(&mut hub).len()
+    });
+    assert_eq!(versions, [1, 0, 1, 1]);
+}
+
+#[test]
+fn a_front_end_that_breaks_a_rule_is_told_apart() {
+    let now = Instant::now();
+    let violation = |name: &str, frames: Vec<FromFrontend>| {
+        let mut hub = hub();
+        hub.attach(A, name.into());
+        let mut results = frames.into_iter().map(|frame| hub.handle_frame(A, frame, now));
+        results.find_map(Result::err)
+    };
+    let greeting = |name| FromFrontend { hello: Some(hello(name)), ..FromFrontend::default() };
+    let old = {
+        let hello = Hello { version: 99, ..hello("fe") };
+        FromFrontend { hello: Some(hello), ..FromFrontend::default() }
+    };
+    let cases = [
+        (vec![FromFrontend::default()], LinkViolation::Hello),
+        (vec![greeting("fe"), greeting("fe")], LinkViolation::Hello),
+        (vec![greeting("other")], LinkViolation::Name("other".into())),
+        (vec![old], LinkViolation::Version(99)),
+        (
+            vec![greeting("fe"), offer(2, 1)],
+            SequenceError::OutOfOrder { expected: 1, received: 2 }.into(),
+        ),
+        (vec![greeting("fe"), settlement(1)], SequenceError::NotOutstanding { sequence: 1 }.into()),
+    ];
+    for (frames, expected) in cases {
+        assert_eq!(violation("fe", frames), Some(expected));
+    }
+}

@@ -1,0 +1,42 @@
+//! The edge proxy: the process in the DMZ that speaks with partners' servers.
+//!
+//! It proves who a peer is, frames and validates what it sends, limits it, and forwards it to a
+//! front end. It holds no policy store: what it admits, the front ends push over the link.
+//!
+//! # Layout
+//!
+//! - [`config`]: what the edge's own file says.
+//! - [`admission`]: what the front ends let it admit.
+//! - [`xmpp`]: streams with partners' XMPP servers.
+//! - [`connect`]: DNS and TCP to partners.
+//! - [`hub`], [`hub_driver`]: what stands between streams and front ends.
+//! - [`link`]: the listening side of the link.
+//! - [`run`]: puts the parts together.
+
+pub mod admission;
+pub mod config;
+pub mod connect;
+pub mod hub;
+pub mod hub_driver;
+pub mod link;
+pub mod run;
+pub mod xmpp;
+
+use std::time::Duration;
+
+/// How long a connection may take to end once its stream is over.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// Draws random bytes. Only drivers call this, and pass them in.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Without the system's randomness nothing here can be secret; the process must not go on.
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+/// Makes an identifier that joins the records of one stanza on both hosts.
+fn correlation_id() -> String {
+    let number = u64::from_be_bytes(random());
+    format!("{number:016x}")
+}

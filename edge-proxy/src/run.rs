@@ -1,0 +1,222 @@
+//! Puts the edge together, runs it until it is told to stop, and ends it politely.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::exit::{Cause, Failure};
+use host::observe::{self, Waiting};
+use host::tls;
+use link::wire::{Bounced, Hello};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
+use xmpp_proto::stream::StreamCondition;
+
+use crate::admission::Admitted;
+use crate::config::Config;
+use crate::connect::Connector;
+use crate::hub::{Dispatch, Hub, Settling};
+use crate::hub_driver::{self, HubSender, Outlets};
+use crate::xmpp::inbound::{InboundCommand, Surroundings};
+use crate::xmpp::listener::{Registry, listen};
+use crate::xmpp::pool::Pool;
+
+/// How long streams have to end when the process stops.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What `readyz` says while no front end is attached.
+const NO_FRONTEND: &str = "no front end is attached";
+
+/// Everything that must be there before the edge can run: files read, ports bound.
+pub struct Edge {
+    name: String,
+    xmpp: Vec<TcpListener>,
+    link: TcpListener,
+    internal: TcpListener,
+    identities: Vec<tls::Identity>,
+    link_tls: rustls::ServerConfig,
+    acceptor: TlsAcceptor,
+    connector: Connector,
+    trust: Arc<tls::TrustAnchors>,
+}
+
+/// Reads the files that the configuration names and checks that they can be used.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    Parts::load(config).map(drop)
+}
+
+/// What the configuration's files hold.
+struct Parts {
+    name: String,
+    xmpp_identity: tls::Identity,
+    link_identity: tls::Identity,
+    link_tls: rustls::ServerConfig,
+    acceptor: TlsAcceptor,
+    connector: Connector,
+    trust: Arc<tls::TrustAnchors>,
+}
+
+impl Parts {
+    fn load(config: &Config) -> Result<Self, Failure> {
+        let input = |error: tls::IdentityError| Failure::new(Cause::Input, error);
+        let internal = |error: tls::SetupError| Failure::new(Cause::Internal, error);
+        let xmpp_identity = config.xmpp_identity.load().map_err(input)?;
+        let link_identity = config.link_identity.load().map_err(input)?;
+        let name = link_identity.name_in(link::role::Role::Edge).ok_or_else(|| {
+            let file = config.link_identity.certificate.display();
+            Failure::new(
+                Cause::Input,
+                format!("{file} gives no edge role: no URI name spiffe://isthmus/edge/<name>"),
+            )
+        })?;
+        let trust = Arc::new(config.load_xmpp_trust().map_err(input)?);
+        let link_trust = config.load_link_trust().map_err(input)?;
+        let link_tls = tls::link_server_config(&link_identity, link_trust).map_err(internal)?;
+        let server = tls::federation_server_config(&xmpp_identity).map_err(internal)?;
+        let client = tls::federation_client_config(&xmpp_identity).map_err(internal)?;
+        let client = TlsConnector::from(Arc::new(client));
+        let connector =
+            Connector::new(&config.name_servers, config.lookup_max, client, Arc::clone(&trust))
+                .map_err(|error| Failure::new(Cause::Input, error))?;
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        Ok(Self { name, xmpp_identity, link_identity, link_tls, acceptor, connector, trust })
+    }
+}
+
+impl Edge {
+    /// Reads all files and binds all ports, before anything starts.
+    pub async fn prepare(config: &Config) -> Result<Self, Failure> {
+        let parts = Parts::load(config)?;
+        let mut xmpp = Vec::new();
+        for address in &config.xmpp_listen {
+            xmpp.push(bind("xmpp.listen", *address).await?);
+        }
+        Ok(Self {
+            name: parts.name,
+            xmpp,
+            link: bind("link.listen", config.link_listen).await?,
+            internal: bind("internal.listen", config.internal_listen).await?,
+            identities: vec![parts.xmpp_identity, parts.link_identity],
+            link_tls: parts.link_tls,
+            acceptor: parts.acceptor,
+            connector: parts.connector,
+            trust: parts.trust,
+        })
+    }
+
+    /// Runs until `stop` is cancelled.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let metrics = observe::start_metrics().map_err(|it| Failure::new(Cause::Internal, it))?;
+        let (admit, admitted) = watch::channel(Arc::new(Admitted::default()));
+        let (attach, attached) = watch::channel(false);
+        let waiting = Waiting::from([("link", NO_FRONTEND.to_owned())]);
+        let (ready, readiness) = watch::channel(waiting);
+        let (hub, inputs) = hub_driver::inputs();
+        let pool = Pool::new(admitted.clone(), Arc::new(self.connector), hub.clone());
+        let registry = Registry::default();
+        let outlets =
+            EdgeOutlets { admit, attach, ready, registry: registry.clone(), pool: pool.clone() };
+        let instance = crate::random::<16>().to_vec().into();
+        let hello = Hello { version: link::VERSION, name: self.name.clone(), instance };
+        tokio::spawn(hub_driver::run(Hub::new(hello), inputs, outlets));
+
+        let around = Surroundings {
+            admitted,
+            attached,
+            acceptor: self.acceptor,
+            trust: self.trust,
+            hub: hub.clone(),
+            pool: pool.clone(),
+            registry: registry.clone(),
+        };
+        for listener in self.xmpp {
+            tokio::spawn(listen(listener, around.clone(), stop.clone()));
+        }
+        tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
+        tokio::spawn(tls::renew_on_hangup(self.identities));
+        tracing::info!(name = self.name, "the edge is running");
+        serve_link(self.link, self.link_tls, hub, stop).await?;
+        registry.close_all(Some(StreamCondition::SystemShutdown));
+        pool.close_all();
+        drain(&registry).await;
+        Ok(())
+    }
+}
+
+async fn serve_link(
+    listener: TcpListener,
+    tls: rustls::ServerConfig,
+    hub: HubSender,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let serving = crate::link::serve(listener, tls, hub, stop);
+    serving.await.map_err(|error| Failure::new(Cause::Internal, error))
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(Cause::Unavailable, format!("cannot listen on {address} ({key}): {error}"))
+    })
+}
+
+async fn drain(registry: &Registry) {
+    if tokio::time::timeout(DRAIN_MAX, registry.all_ended()).await.is_err() {
+        tracing::warn!(streams = registry.count(), "streams were cut off");
+    }
+}
+
+struct EdgeOutlets {
+    admit: watch::Sender<Arc<Admitted>>,
+    attach: watch::Sender<bool>,
+    ready: watch::Sender<Waiting>,
+    registry: Registry,
+    pool: Pool,
+}
+
+impl Outlets for EdgeOutlets {
+    fn settled(&mut self, settling: Settling, outcome: Result<(), Bounced>) {
+        self.registry.send(settling.stream, InboundCommand::Settled(settling.index, outcome));
+    }
+
+    fn dispatch(&mut self, dispatch: Dispatch) {
+        tracing::debug!(
+            correlation_id = dispatch.correlation_id, partner = %dispatch.pair.remote,
+            "a stanza for a partner"
+        );
+        self.pool.dispatch(&dispatch);
+    }
+
+    fn admit(&mut self, admission: Arc<link::wire::Admission>) {
+        match Admitted::try_from(&*admission) {
+            Ok(admitted) => {
+                tracing::info!(
+                    version = admission.version,
+                    partners = admission.partners.len(),
+                    "a policy is in force"
+                );
+                self.admit.send_replace(Arc::new(admitted));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a front end pushed an admission that cannot be read");
+            }
+        }
+    }
+
+    fn attached(&mut self, attached: bool) {
+        metrics::gauge!("edge_link_attached").set(f64::from(u8::from(attached)));
+        self.attach.send_replace(attached);
+        let waiting = [("link", NO_FRONTEND.to_owned())];
+        self.ready.send_replace(if attached { Waiting::new() } else { Waiting::from(waiting) });
+    }
+
+    fn close_streams(&mut self) {
+        self.registry.close_all(Some(StreamCondition::InternalServerError));
+        self.pool.close_all();
+    }
+
+    fn barrier_answered(&mut self, ping_id: String) {
+        self.pool.barrier_answered(&ping_id);
+    }
+}

@@ -1,0 +1,13 @@
+//! The XMPP half: streams that partners open to us, and streams that we open to them.
+//!
+//! The phases of a stanza from a partner: [`listener`] accepts, [`inbound`] drives the receiving
+//! machine and hands the stanza to the hub, which a front end settles; the machine acknowledges.
+//! The phases of a stanza to a partner: the hub dispatches it to [`pool`], the [`partner`]'s queue
+//! holds it until [`outbound`] has a stream, and the peer's confirmation is its outcome.
+
+pub mod inbound;
+pub mod listener;
+pub mod outbound;
+pub mod partner;
+pub mod pool;
+pub mod queue;

@@ -1,0 +1,194 @@
+//! Accepts connections of partners' servers, within limits, and knows all their streams.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::socket::Connection;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use xmpp_proto::jid::Domain;
+
+use super::inbound::{InboundCommand, Surroundings, drive};
+use crate::admission::Partner;
+
+/// Connections of one address that have not proven a domain.
+const UNPROVEN_PER_ADDRESS_MAX: usize = 50;
+
+/// All streams that peers opened. Clones share them.
+#[derive(Clone, Default)]
+pub struct Registry {
+    // A lock, because streams, listeners and hub all look here; it is held for one look-up.
+    streams: Arc<Mutex<Streams>>,
+    count: Arc<watch::Sender<usize>>,
+}
+
+#[derive(Default)]
+struct Streams {
+    last_number: u64,
+    senders: BTreeMap<u64, mpsc::UnboundedSender<InboundCommand>>,
+    unproven: BTreeMap<IpAddr, usize>,
+    partners: BTreeMap<Domain, usize>,
+}
+
+/// A stream's place in the registry; dropping it gives the place up.
+pub struct Registration {
+    registry: Registry,
+    number: u64,
+    address: Option<IpAddr>,
+    partner: Option<Domain>,
+    sender: mpsc::UnboundedSender<InboundCommand>,
+    commands: mpsc::UnboundedReceiver<InboundCommand>,
+}
+
+impl Registry {
+    /// Tells a stream something; one that has ended does not hear it.
+    pub fn send(&self, number: u64, command: InboundCommand) {
+        if let Some(sender) = self.streams.lock().senders.get(&number) {
+            let _ = sender.send(command);
+        }
+    }
+
+    /// Tells every stream to close.
+    pub fn close_all(&self, condition: Option<xmpp_proto::stream::StreamCondition>) {
+        for sender in self.streams.lock().senders.values() {
+            let _ = sender.send(InboundCommand::Close(condition));
+        }
+    }
+
+    /// Returns how many streams there are.
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until there is no stream.
+    pub async fn all_ended(&self) {
+        // The registry holds the sender itself.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    fn tell_count(&self, streams: &Streams) {
+        let count = streams.senders.len();
+        self.count.send_replace(count);
+        metrics::gauge!("edge_xmpp_inbound_streams").set(count as f64);
+    }
+
+    fn register(&self, address: IpAddr, connections_max: usize) -> Option<Registration> {
+        let mut streams = self.streams.lock();
+        let unproven = streams.unproven.get(&address).copied().unwrap_or_default();
+        if streams.senders.len() >= connections_max || unproven >= UNPROVEN_PER_ADDRESS_MAX {
+            return None;
+        }
+        streams.unproven.insert(address, unproven + 1);
+        streams.last_number += 1;
+        let number = streams.last_number;
+        let (sender, commands) = mpsc::unbounded_channel();
+        streams.senders.insert(number, sender.clone());
+        self.tell_count(&streams);
+        let registry = self.clone();
+        Some(Registration {
+            registry,
+            number,
+            address: Some(address),
+            partner: None,
+            sender,
+            commands,
+        })
+    }
+}
+
+impl Registration {
+    /// Returns the number of the stream.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns what sends commands to the stream.
+    pub fn sender(&self) -> mpsc::UnboundedSender<InboundCommand> {
+        self.sender.clone()
+    }
+
+    /// Waits for the next command.
+    pub async fn next_command(&mut self) -> InboundCommand {
+        match self.commands.recv().await {
+            Some(command) => command,
+            // The stream holds a sender itself.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Counts the stream for the partner that it has proven to be of; returns whether the
+    /// partner may have one more.
+    pub fn count_for(&mut self, partner: &Partner) -> bool {
+        let mut streams = self.registry.streams.lock();
+        if let Some(address) = self.address.take() {
+            streams.forget_unproven(address);
+        }
+        if self.partner.is_some() {
+            return true;
+        }
+        let count = streams.partners.entry(partner.name.clone()).or_default();
+        if *count >= partner.connections_max {
+            return false;
+        }
+        *count += 1;
+        self.partner = Some(partner.name.clone());
+        true
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut streams = self.registry.streams.lock();
+        streams.senders.remove(&self.number);
+        self.registry.tell_count(&streams);
+        if let Some(address) = self.address {
+            streams.forget_unproven(address);
+        }
+        if let Some(count) = self.partner.as_ref().and_then(|name| streams.partners.get_mut(name)) {
+            *count -= 1;
+        }
+    }
+}
+
+impl Streams {
+    fn forget_unproven(&mut self, address: IpAddr) {
+        if let Some(count) = self.unproven.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.unproven.remove(&address);
+            }
+        }
+    }
+}
+
+/// Accepts connections until `stop` is cancelled.
+pub async fn listen(listener: TcpListener, around: Surroundings, stop: CancellationToken) {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((socket, address)) => accept(socket, address.ip(), &around),
+            Err(error) => {
+                // Out of descriptors, or a connection that is gone already: the next may do.
+                tracing::warn!(%error, "a peer's connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn accept(socket: TcpStream, address: IpAddr, around: &Surroundings) {
+    // Nothing is admitted before the first front end; the stream says so to the peer.
+    let connections_max = around.admitted.borrow().connections_max.max(UNPROVEN_PER_ADDRESS_MAX);
+    let Some(registration) = around.registry.register(address, connections_max) else {
+        metrics::counter!("edge_xmpp_refused_total").increment(1);
+        tracing::warn!(%address, "a connection was refused: too many are open");
+        return;
+    };
+    match Connection::new(socket) {
+        Ok(connection) => drop(tokio::spawn(drive(connection, registration, around.clone()))),
+        Err(error) => tracing::debug!(%address, %error, "a connection was lost at once"),
+    }
+}

@@ -1,0 +1,280 @@
+//! Drives one partner: looks it up, connects, and carries bytes between the stream and the socket.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use host::socket::Connection;
+use host::tls::PeerIdentity;
+use rustls::pki_types::{ServerName, UnixTime};
+use tokio::sync::{mpsc, watch};
+use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
+
+use super::inbound::InboundCommand;
+use super::partner::{ConnectFailure, Partner, PartnerEffect};
+use super::queue::Ticket;
+use crate::admission::Admitted;
+use crate::connect::Connector;
+use crate::hub::Inbound;
+use crate::hub_driver::{HubInput, HubSender};
+
+/// What is asked of a partner's driver.
+#[derive(Debug)]
+pub enum PartnerCommand {
+    /// Send a stanza, as it goes on a stream.
+    Send(Ticket, Bytes),
+    /// Verify a dialback key, and answer the stream that asks.
+    Verify(VerifyRequest, mpsc::UnboundedSender<InboundCommand>),
+    /// An iq came that may answer a ping of the stream; if not, it goes to the front end.
+    BarrierAnswer {
+        /// The id of the iq.
+        id: String,
+        /// The iq, and the stream to tell that it is settled.
+        stanza: Option<(Box<Inbound>, mpsc::UnboundedSender<InboundCommand>)>,
+    },
+    /// Close the stream.
+    Close,
+}
+
+/// Drives the partner until the sender of commands is gone.
+pub async fn drive(
+    pair: DomainPair,
+    mut commands: mpsc::UnboundedReceiver<PartnerCommand>,
+    mut admitted: watch::Receiver<Arc<Admitted>>,
+    connector: Arc<Connector>,
+    hub: HubSender,
+) {
+    let partner = Partner::new(pair.clone(), &admitted.borrow_and_update());
+    let mut driver =
+        Driver { pair, partner, socket: Socket::None, verifiers: Vec::new(), connector, hub };
+    loop {
+        if driver.apply_effects(&admitted).await.is_err() {
+            return;
+        }
+        let due = driver.partner.poll_timeout().map(tokio::time::Instant::from_std);
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => {
+                    driver.handle_command(command).await;
+                    // What else waits goes out in the same write.
+                    while let Ok(command) = commands.try_recv() {
+                        driver.handle_command(command).await;
+                    }
+                }
+                None => return,
+            },
+            progress = driver.socket.progress() => driver.handle_progress(progress, &admitted),
+            changed = admitted.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let admitted = Arc::clone(&admitted.borrow_and_update());
+                driver.partner.handle_admission(&admitted, Instant::now());
+            }
+            () = sleep_until(due) => driver.partner.handle_timeout(Instant::now()),
+        }
+    }
+}
+
+struct Driver {
+    pair: DomainPair,
+    partner: Partner,
+    socket: Socket,
+    verifiers: Vec<(VerifyRequest, mpsc::UnboundedSender<InboundCommand>)>,
+    connector: Arc<Connector>,
+    hub: HubSender,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectFailure>> + Send>>;
+
+enum Socket {
+    None,
+    Connecting(Connecting),
+    Connected(Connection),
+}
+
+enum Progress {
+    Connected(Connection),
+    ConnectFailed(ConnectFailure),
+    Bytes(Bytes),
+    Lost,
+}
+
+impl Socket {
+    async fn progress(&mut self) -> Progress {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Connecting(connecting) => match connecting.await {
+                Ok(connection) => Progress::Connected(connection),
+                Err(failure) => Progress::ConnectFailed(failure),
+            },
+            Self::Connected(connection) => {
+                let stalled = connection.write_deadline().map(tokio::time::Instant::from_std);
+                tokio::select! {
+                    bytes = connection.progress(true) => match bytes {
+                        Ok(bytes) if !bytes.is_empty() => Progress::Bytes(bytes),
+                        Ok(_) | Err(_) => Progress::Lost,
+                    },
+                    () = sleep_until(stalled) => Progress::Lost,
+                }
+            }
+        }
+    }
+}
+
+impl Driver {
+    async fn handle_command(&mut self, command: PartnerCommand) {
+        let now = Instant::now();
+        match command {
+            PartnerCommand::Send(ticket, bytes) => self.partner.send(ticket, bytes, now),
+            PartnerCommand::Verify(request, asker) => {
+                self.verifiers.push((request.clone(), asker));
+                self.partner.verify(request, now);
+            }
+            PartnerCommand::BarrierAnswer { id, stanza } => {
+                let answered = self.partner.handle_barrier_answer(&id, now);
+                match stanza {
+                    Some((inbound, stream)) if answered => {
+                        let settled = InboundCommand::Settled(inbound.settling.index, Ok(()));
+                        // The stream may have ended in the meantime.
+                        let _ = stream.send(settled);
+                    }
+                    Some((inbound, _)) => {
+                        let _ = self.hub.send(HubInput::Stanza(*inbound)).await;
+                    }
+                    None => {}
+                }
+            }
+            PartnerCommand::Close => self.partner.close(now),
+        }
+    }
+
+    fn handle_progress(&mut self, progress: Progress, admitted: &watch::Receiver<Arc<Admitted>>) {
+        let now = Instant::now();
+        let admitted = Arc::clone(&admitted.borrow());
+        match progress {
+            Progress::Connected(connection) => {
+                self.socket = Socket::Connected(connection);
+                self.partner.handle_connected(crate::random(), &admitted, now);
+            }
+            Progress::ConnectFailed(failure) => {
+                tracing::warn!(partner = %self.pair.remote, ?failure, "the partner cannot be reached");
+                self.socket = Socket::None;
+                self.partner.handle_connect_failed(failure, now);
+            }
+            Progress::Bytes(bytes) => self.partner.handle_bytes(&bytes, &admitted, now),
+            Progress::Lost => {
+                self.socket = Socket::None;
+                self.partner.handle_disconnect(Disconnect::Lost, now);
+            }
+        }
+    }
+
+    /// Carries out what the partner decided; fails when the hub is gone.
+    async fn apply_effects(&mut self, admitted: &watch::Receiver<Arc<Admitted>>) -> Result<(), ()> {
+        loop {
+            while let Some(bytes) = self.partner.poll_transmit() {
+                if let Socket::Connected(connection) = &mut self.socket {
+                    connection.send(&bytes);
+                }
+            }
+            let Some(effect) = self.partner.poll_effect() else { return Ok(()) };
+            let input = match effect {
+                PartnerEffect::Connect => {
+                    let admitted = Arc::clone(&admitted.borrow());
+                    let connector = Arc::clone(&self.connector);
+                    let remote = self.pair.remote.clone();
+                    self.socket = Socket::Connecting(Box::pin(async move {
+                        connector.connect_xmpp(&remote, &admitted).await
+                    }));
+                    continue;
+                }
+                PartnerEffect::StartTls => {
+                    self.start_tls(admitted).await;
+                    continue;
+                }
+                PartnerEffect::Disconnect => {
+                    self.disconnect();
+                    continue;
+                }
+                PartnerEffect::Verdict(pair, stream_id, verdict) => {
+                    self.answer_verifiers(&pair, &stream_id, verdict);
+                    continue;
+                }
+                PartnerEffect::Outcome(id, outcome) => HubInput::Outcome { id, outcome },
+                PartnerEffect::Grant(credit) => HubInput::Grant { pair: self.pair.clone(), credit },
+                PartnerEffect::Report(report) => HubInput::Report(report),
+            };
+            self.hub.send(input).await.map_err(|_| ())?;
+        }
+    }
+
+    async fn start_tls(&mut self, admitted: &watch::Receiver<Arc<Admitted>>) {
+        let Socket::Connected(connection) = &mut self.socket else { return };
+        // RFC 6120 s.13.7.2.1: the name asked for is the domain, never an SRV target.
+        let name = ServerName::try_from(self.pair.remote.to_ascii());
+        let limit = admitted.borrow().limits.negotiation_max;
+        let handshake = async {
+            connection.progress(false).await?;
+            let name = name.map_err(std::io::Error::other)?;
+            connection.connect_tls(self.connector.tls(), name).await
+        };
+        let outcome = tokio::time::timeout(limit, handshake).await;
+        let now = Instant::now();
+        match outcome {
+            Ok(Ok(())) => {
+                let chain = connection.peer_certificates();
+                let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
+                if let Err(reason) = peer.trust() {
+                    tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
+                }
+                let admitted = Arc::clone(&admitted.borrow());
+                self.partner.handle_tls(&peer, &admitted, now);
+            }
+            Ok(Err(error)) => {
+                tracing::info!(partner = %self.pair.remote, %error, "the TLS handshake failed");
+                self.socket = Socket::None;
+                self.partner.handle_disconnect(Disconnect::TlsFailed, now);
+            }
+            Err(_) => {
+                self.socket = Socket::None;
+                self.partner.handle_disconnect(Disconnect::TlsFailed, now);
+            }
+        }
+    }
+
+    /// Lets what waits go out and closes the socket, while a new attempt may begin.
+    fn disconnect(&mut self) {
+        if let Socket::Connected(mut connection) = std::mem::replace(&mut self.socket, Socket::None)
+        {
+            tokio::spawn(async move {
+                let closing = tokio::time::timeout(crate::CLOSE_MAX, connection.close());
+                // Whatever comes of it, the stream is over.
+                let _ = closing.await;
+            });
+        }
+    }
+
+    fn answer_verifiers(&mut self, pair: &DomainPair, stream_id: &str, verdict: Verdict) {
+        self.verifiers.retain(|(request, asker)| {
+            let asked = request.pair == *pair && request.stream_id == stream_id;
+            if asked {
+                let _ = asker.send(InboundCommand::Verdict(
+                    pair.clone(),
+                    stream_id.to_owned(),
+                    verdict,
+                ));
+            }
+            !asked
+        });
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,448 @@
+//! One partner's domain as we reach it, without IO: what waits, the stream, and the next attempt.
+//!
+//! ```text
+//!        something waits          connected             ready
+//! Idle ------------------> Connecting -----> Negotiating -----> Open
+//!   ^                         |  failed          |  ended        |  ended
+//!   |   nothing waits         v                  v               |
+//!   +--------------------- BackingOff <----------+               |
+//!   ^                         | time is up, something waits      |
+//!   |                         +------> Connecting                |
+//!   +------------------------------------------------------------+
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use link::wire::{Bounced, StreamReport, stream_report};
+use xmpp_proto::stanza::error::StanzaCondition;
+use xmpp_proto::stream::{
+    CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
+    InitiatingStream, PeerCertificate, SendError, Verdict, VerifyRequest,
+};
+
+use super::queue::{Queue, Queued, Ticket};
+use crate::admission::{Admitted, QueueLimits};
+
+/// The wait before the second attempt, which doubles up to the last.
+const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+const BACK_OFF_LAST: Duration = Duration::from_secs(60);
+
+/// What a partner may have unsettled while there is no stream to it, and with one.
+const CREDIT_WITHOUT_STREAM: u32 = link::CREDIT_INITIAL;
+
+/// What the driver is to do, or to pass on.
+#[derive(Debug)]
+pub enum PartnerEffect {
+    /// Look the partner up and connect; answer with [`Partner::handle_connected`] or
+    /// [`Partner::handle_connect_failed`].
+    Connect,
+    /// TLS begins, with us as the client, once all is written.
+    StartTls,
+    /// The connection is to be closed, once all is written.
+    Disconnect,
+    /// A stanza has its outcome.
+    Outcome([u8; 16], Result<(), Bounced>),
+    /// A dialback key has its verdict; whoever asked for this request learns it.
+    Verdict(DomainPair, String, Verdict),
+    /// The front ends may have so many stanzas unsettled.
+    Grant(u32),
+    /// Something happened to the stream.
+    Report(StreamReport),
+}
+
+/// Why no connection could be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The domain has no XMPP service, or may not be reached; trying again soon is no use.
+    Final(StanzaCondition, String),
+    /// It may work later.
+    Transient(String),
+}
+
+/// One partner's domain as we reach it from one domain of ours.
+pub struct Partner {
+    pair: DomainPair,
+    limits: Option<QueueLimits>,
+    queue: Queue,
+    state: State,
+    last_token: u64,
+    tickets: BTreeMap<u64, Queued>,
+    verifications: Vec<VerifyRequest>,
+    failures: u32,
+    last_failure: String,
+    effects: VecDeque<PartnerEffect>,
+}
+
+enum State {
+    Idle,
+    Connecting,
+    Negotiating(InitiatingStream),
+    Open(InitiatingStream),
+    BackingOff(Instant),
+}
+
+impl Partner {
+    /// Makes a partner that nothing was sent to.
+    pub fn new(pair: DomainPair, admitted: &Admitted) -> Self {
+        Self {
+            limits: queue_limits(&pair, admitted),
+            pair,
+            queue: Queue::default(),
+            state: State::Idle,
+            last_token: 0,
+            tickets: BTreeMap::new(),
+            verifications: Vec::new(),
+            failures: 0,
+            last_failure: String::new(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes another admission; a partner that it leaves out gets no more stanzas.
+    pub fn handle_admission(&mut self, admitted: &Admitted, now: Instant) {
+        self.limits = queue_limits(&self.pair, admitted);
+        if self.limits.is_none() {
+            let text = format!("{} is no longer a federation partner", self.pair.remote);
+            self.bounce_all(StanzaCondition::Forbidden, &text);
+            self.close(now);
+        }
+    }
+
+    /// Takes a stanza for the partner, as it goes on a stream.
+    pub fn send(&mut self, ticket: Ticket, bytes: Bytes, now: Instant) {
+        let Some(limits) = self.limits else {
+            let text = format!("{} is not a federation partner", self.pair.remote);
+            return self.bounce(ticket, StanzaCondition::Forbidden, text, false);
+        };
+        if let Err(refused) = self.queue.push(Queued { ticket, bytes, since: now }, limits) {
+            let text = format!("too many messages wait for {}", self.pair.remote);
+            return self.bounce(refused.ticket, StanzaCondition::ResourceConstraint, text, false);
+        }
+        self.proceed(now);
+    }
+
+    /// Takes a key that the partner's server is to verify.
+    pub fn verify(&mut self, request: VerifyRequest, now: Instant) {
+        match &mut self.state {
+            State::Negotiating(stream) | State::Open(stream) => {
+                stream.request_verification(request, now);
+                self.drain_events(now);
+            }
+            State::Idle | State::Connecting | State::BackingOff(_) => {
+                self.verifications.push(request);
+                self.connect();
+            }
+        }
+    }
+
+    /// Takes a connection that was made, whose bytes go to the stream from here on.
+    pub fn handle_connected(&mut self, seed: [u8; 32], admitted: &Admitted, now: Instant) {
+        let keep_alive = admitted.partner(&self.pair.remote).is_none_or(|it| it.keep_alive);
+        let mut limits = admitted.limits;
+        if !keep_alive {
+            limits.keep_alive = limits.inactivity_max;
+        }
+        let mut stream = InitiatingStream::new(self.pair.clone(), limits, seed, now);
+        for request in self.verifications.drain(..) {
+            stream.request_verification(request, now);
+        }
+        self.state = State::Negotiating(stream);
+        self.drain_events(now);
+    }
+
+    /// Takes the failure of an attempt to connect.
+    pub fn handle_connect_failed(&mut self, failure: ConnectFailure, now: Instant) {
+        let condition = match failure {
+            ConnectFailure::Final(condition, text) => {
+                self.bounce_all(condition, &text);
+                self.last_failure = text;
+                condition
+            }
+            ConnectFailure::Transient(text) => {
+                self.last_failure = text;
+                StanzaCondition::RemoteServerTimeout
+            }
+        };
+        self.fail_verifications(condition);
+        self.back_off(now);
+    }
+
+    /// Takes bytes of the peer.
+    pub fn handle_bytes(&mut self, bytes: &[u8], admitted: &Admitted, now: Instant) {
+        if let Some(stream) = self.stream() {
+            stream.handle_bytes(bytes, &admitted.streams, now);
+            self.drain_events(now);
+        }
+    }
+
+    /// Takes the outcome of a TLS handshake that succeeded.
+    pub fn handle_tls(&mut self, peer: &dyn PeerCertificate, admitted: &Admitted, now: Instant) {
+        if let Some(stream) = self.stream() {
+            stream.handle_tls(peer, &admitted.streams, now);
+            self.drain_events(now);
+        }
+    }
+
+    /// Takes the loss of the connection.
+    pub fn handle_disconnect(&mut self, disconnect: Disconnect, now: Instant) {
+        if let Some(stream) = self.stream() {
+            stream.handle_disconnect(disconnect);
+            self.drain_events(now);
+        }
+    }
+
+    /// Takes the id of an iq that answers something we sent; returns whether it was a ping of
+    /// this stream.
+    pub fn handle_barrier_answer(&mut self, id: &str, now: Instant) -> bool {
+        let answered = self.stream().is_some_and(|stream| stream.handle_barrier_answer(id, now));
+        self.drain_events(now);
+        answered
+    }
+
+    /// Does what the time asks for.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(stream) = self.stream() {
+            stream.handle_timeout(now);
+            self.drain_events(now);
+        }
+        while let Some(expired) = self.limits.and_then(|it| self.queue.pop_expired(it, now)) {
+            let text = match self.last_failure.as_str() {
+                "" => format!("{} did not take the message in time", self.pair.remote),
+                failure => format!("{} could not be reached: {failure}", self.pair.remote),
+            };
+            let condition = StanzaCondition::RemoteServerTimeout;
+            self.bounce(expired.ticket, condition, text, false);
+        }
+        match self.state {
+            State::BackingOff(until) if until <= now => {
+                self.state = State::Idle;
+                self.proceed(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Closes the stream; what waits stays.
+    pub fn close(&mut self, now: Instant) {
+        if let Some(stream) = self.stream() {
+            stream.close(None, now);
+            self.drain_events(now);
+        }
+    }
+
+    /// Returns when [`Partner::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::Negotiating(stream) | State::Open(stream) => stream.poll_timeout(),
+            State::BackingOff(until) => Some(*until),
+            State::Idle | State::Connecting => None,
+        };
+        let queue = self.limits.and_then(|limits| self.queue.poll_timeout(limits));
+        [state, queue].into_iter().flatten().min()
+    }
+
+    /// Returns bytes for the peer.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.stream().and_then(InitiatingStream::poll_transmit)
+    }
+
+    /// Returns the next effect.
+    pub fn poll_effect(&mut self) -> Option<PartnerEffect> {
+        self.effects.pop_front()
+    }
+
+    fn stream(&mut self) -> Option<&mut InitiatingStream> {
+        match &mut self.state {
+            State::Negotiating(stream) | State::Open(stream) => Some(stream),
+            State::Idle | State::Connecting | State::BackingOff(_) => None,
+        }
+    }
+
+    /// Sends what waits, or sees to it that there will be a stream.
+    fn proceed(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Open(stream) => {
+                while let Some(queued) = self.queue.pop() {
+                    let token = self.last_token + 1;
+                    match stream.send_stanza(token, queued.bytes.clone(), now) {
+                        Ok(()) => {
+                            self.last_token = token;
+                            // The bytes are the stream's now; the ticket is kept for the outcome.
+                            self.tickets.insert(token, queued);
+                        }
+                        Err(SendError::QueueFull | SendError::Ended) => {
+                            return self.queue.put_back(queued);
+                        }
+                    }
+                }
+            }
+            State::Idle if !self.queue.is_empty() => self.connect(),
+            State::Idle | State::Connecting | State::Negotiating(_) | State::BackingOff(_) => {}
+        }
+    }
+
+    fn connect(&mut self) {
+        if matches!(self.state, State::Idle | State::BackingOff(_)) {
+            self.state = State::Connecting;
+            self.effects.push_back(PartnerEffect::Connect);
+        }
+    }
+
+    fn drain_events(&mut self, now: Instant) {
+        while let Some(event) = self.stream().and_then(InitiatingStream::poll_event) {
+            match event {
+                InitiatingEvent::StartTls => self.effects.push_back(PartnerEffect::StartTls),
+                InitiatingEvent::Ready { peer_proven, proof, confirmation } => {
+                    self.handle_ready(peer_proven, confirmation, proof.label());
+                }
+                InitiatingEvent::Delivered { token } => {
+                    if let Some(queued) = self.tickets.remove(&token) {
+                        self.finish(queued.ticket, Ok(()));
+                    }
+                }
+                InitiatingEvent::Verdict { pair, stream_id, verdict } => {
+                    self.effects.push_back(PartnerEffect::Verdict(pair, stream_id, verdict));
+                }
+                InitiatingEvent::Closed(reason) => self.handle_closed(&reason, now),
+            }
+        }
+        if !self.queue.is_empty() {
+            self.proceed(now);
+        }
+    }
+
+    fn handle_ready(&mut self, peer_proven: bool, confirmation: Confirmation, proof: &'static str) {
+        let remote = &self.pair.remote;
+        tracing::info!(partner = %remote, proof, ?confirmation, "a stream to the partner is open");
+        if !peer_proven {
+            metrics::counter!("edge_xmpp_peers_unproven_total").increment(1);
+            tracing::warn!(partner = %remote, "peer unproven: its certificate does not verify");
+        }
+        self.failures = 0;
+        self.last_failure.clear();
+        if let State::Negotiating(stream) = std::mem::replace(&mut self.state, State::Idle) {
+            self.state = State::Open(stream);
+        }
+        self.report(stream_report::State::Established, String::new());
+        if let Some(limits) = self.limits {
+            let items_max = u32::try_from(limits.items_max).unwrap_or(u32::MAX);
+            self.effects.push_back(PartnerEffect::Grant(items_max));
+        }
+    }
+
+    fn handle_closed(&mut self, reason: &CloseReason, now: Instant) {
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        let (was_open, mut stream) = match state {
+            State::Open(stream) => (true, stream),
+            State::Negotiating(stream) => (false, stream),
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        self.effects.push_back(PartnerEffect::Disconnect);
+        let text = reason.to_string();
+        tracing::info!(partner = %self.pair.remote, reason = text, was_open, "a stream to the partner ended");
+        metrics::counter!("edge_xmpp_outbound_closed_total", "cause" => reason.cause.label())
+            .increment(1);
+        self.take_back(&mut stream, &text);
+        if was_open {
+            self.report(stream_report::State::Closed, text);
+            return self.effects.push_back(PartnerEffect::Grant(CREDIT_WITHOUT_STREAM));
+        }
+        self.report(stream_report::State::Failed, text.clone());
+        self.last_failure = text;
+        if let Some(condition) = final_condition(&reason.cause) {
+            let text = format!("{}: {}", self.pair.remote, self.last_failure);
+            self.bounce_all(condition, &text);
+        }
+        self.back_off(now);
+    }
+
+    /// Takes back what the stream had not confirmed: what was not written waits again; what was
+    /// may have arrived, and is not sent twice.
+    fn take_back(&mut self, stream: &mut InitiatingStream, reason: &str) {
+        for unconfirmed in stream.take_unconfirmed().into_iter().rev() {
+            let Some(queued) = self.tickets.remove(&unconfirmed.token) else { continue };
+            if unconfirmed.written {
+                let condition = StanzaCondition::RemoteServerTimeout;
+                let text = format!("{} may not have got the message: {reason}", self.pair.remote);
+                self.bounce(queued.ticket, condition, text, true);
+            } else {
+                self.queue.put_back(queued);
+            }
+        }
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        let wait = BACK_OFF_FIRST * 2u32.saturating_pow(self.failures.min(16));
+        self.failures += 1;
+        self.state = State::BackingOff(now + wait.min(BACK_OFF_LAST));
+    }
+
+    fn bounce_all(&mut self, condition: StanzaCondition, text: &str) {
+        while let Some(queued) = self.queue.pop() {
+            self.bounce(queued.ticket, condition, text.to_owned(), false);
+        }
+    }
+
+    fn bounce(
+        &mut self,
+        ticket: Ticket,
+        condition: StanzaCondition,
+        text: String,
+        possibly_delivered: bool,
+    ) {
+        let condition = condition.name().to_owned();
+        self.finish(ticket, Err(Bounced { condition, text, possibly_delivered }));
+    }
+
+    fn finish(&mut self, ticket: Ticket, outcome: Result<(), Bounced>) {
+        match ticket {
+            Ticket::Hub(id) => self.effects.push_back(PartnerEffect::Outcome(id, outcome)),
+            Ticket::Nobody => {}
+        }
+    }
+
+    fn fail_verifications(&mut self, condition: StanzaCondition) {
+        for request in self.verifications.drain(..) {
+            let verdict = Verdict::Error(condition);
+            let effect = PartnerEffect::Verdict(request.pair, request.stream_id, verdict);
+            self.effects.push_back(effect);
+        }
+    }
+
+    fn report(&mut self, state: stream_report::State, reason: String) {
+        self.effects.push_back(PartnerEffect::Report(StreamReport {
+            local_domain: self.pair.local.as_str().to_owned(),
+            remote_domain: self.pair.remote.as_str().to_owned(),
+            direction: stream_report::Direction::Outbound.into(),
+            state: state.into(),
+            reason,
+            ..StreamReport::default()
+        }));
+    }
+}
+
+fn queue_limits(pair: &DomainPair, admitted: &Admitted) -> Option<QueueLimits> {
+    admitted.streams.terms(&pair.local, &pair.remote)?;
+    admitted.partner(&pair.remote).map(|partner| partner.queue)
+}
+
+/// Returns what the senders are told when waiting for the next attempt would be no use.
+fn final_condition(cause: &CloseCause) -> Option<StanzaCondition> {
+    match cause {
+        CloseCause::NotAdmitted => Some(StanzaCondition::Forbidden),
+        // XEP-0220 s.2.5: an invalid key is our error, any other is the peer's.
+        CloseCause::DialbackInvalid => Some(StanzaCondition::InternalServerError),
+        CloseCause::DialbackRefused(_)
+        | CloseCause::TlsNotOffered
+        | CloseCause::TlsRefused
+        | CloseCause::PeerUnproven
+        | CloseCause::NothingOffered
+        | CloseCause::SaslFailed(_) => Some(StanzaCondition::RemoteServerTimeout),
+        _ => None,
+    }
+}
