@@ -1,0 +1,49 @@
+//! What edges are told of the policy: only what they need in order to refuse early.
+
+use bytes::Bytes;
+use link::wire::{self, Admission, GatewayLimits};
+use xmpp_proto::jid::Domain;
+
+use crate::policy::partner::Negotiation;
+use crate::policy::{Policy, XmppPartner};
+
+/// The largest stanza of a peer that has proven its domain, in bytes.
+const STANZA_BYTES_MAX: u64 = 512 * 1024;
+
+/// Makes the admission for a version of the policy.
+pub(super) fn of_policy(policy: &Policy, version: u64, dialback_secret: Bytes) -> Admission {
+    let gateway = &policy.gateway;
+    Admission {
+        version,
+        local_domains: policy.local_domains.keys().map(ToString::to_string).collect(),
+        partners: policy.partners.iter().map(partner).collect(),
+        dialback_secrets: vec![dialback_secret],
+        limits: Some(GatewayLimits {
+            connections_max: gateway.connections_max,
+            stanza_bytes_max: STANZA_BYTES_MAX,
+            keep_alive_ms: gateway.keep_alive_s * 1000,
+            establishment_ms_max: gateway.establishment_s_max * 1000,
+            inactivity_ms_max: gateway.inactivity_s_max * 1000,
+        }),
+    }
+}
+
+fn partner(partner: &XmppPartner) -> wire::Partner {
+    let sasl = match partner.sasl {
+        Negotiation::Required => wire::Negotiation::Required,
+        Negotiation::Optional => wire::Negotiation::Optional,
+        Negotiation::NotSupported => wire::Negotiation::NotSupported,
+    };
+    wire::Partner {
+        domains: partner.domains().map(Domain::to_string).collect(),
+        sasl: sasl.into(),
+        dialback: partner.dialback,
+        keep_alive: partner.keep_alive,
+        connection_limit: partner.connections_max,
+        proxy_fqdn: partner.proxy_fqdn.clone().unwrap_or_default(),
+        allow_private_addresses: partner.allow_private_addresses,
+        queue_items_max: partner.queue.items_max,
+        queue_bytes_max: partner.queue.bytes_max,
+        queue_age_ms_max: partner.queue.age_s_max * 1000,
+    }
+}

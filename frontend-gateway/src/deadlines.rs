@@ -1,0 +1,74 @@
+//! Deadlines of many things at once: when the next one is, and whose are past.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// At most one deadline for each key.
+#[derive(Debug)]
+pub struct Deadlines<K> {
+    by_key: BTreeMap<K, Instant>,
+    by_time: BTreeSet<(Instant, K)>,
+}
+
+impl<K> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
+    }
+}
+
+impl<K: Clone + Ord> Deadlines<K> {
+    /// Replaces the deadline of a key.
+    pub fn set(&mut self, key: &K, deadline: Option<Instant>) {
+        let old = match deadline {
+            Some(deadline) => self.by_key.insert(key.clone(), deadline),
+            None => self.by_key.remove(key),
+        };
+        if old == deadline {
+            return;
+        }
+        if let Some(old) = old {
+            self.by_time.remove(&(old, key.clone()));
+        }
+        if let Some(deadline) = deadline {
+            self.by_time.insert((deadline, key.clone()));
+        }
+    }
+
+    /// Returns the earliest deadline.
+    pub fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Takes the keys whose deadlines are past, the earliest first.
+    pub fn take_due(&mut self, now: Instant) -> Vec<K> {
+        let mut due = Vec::new();
+        while self.next().is_some_and(|deadline| deadline <= now) {
+            let Some((_, key)) = self.by_time.pop_first() else { break };
+            self.by_key.remove(&key);
+            due.push(key);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Deadlines;
+
+    #[test]
+    fn each_key_is_due_once_at_its_last_deadline() {
+        let start = Instant::now();
+        let at = |seconds| Some(start + Duration::from_secs(seconds));
+        let mut deadlines = Deadlines::default();
+        for (key, seconds) in [("a", 1), ("b", 2), ("c", 3), ("a", 5), ("c", 3)] {
+            deadlines.set(&key, at(seconds));
+        }
+        deadlines.set(&"b", None);
+        assert_eq!(deadlines.next(), at(3));
+        assert_eq!(deadlines.take_due(start + Duration::from_secs(4)), ["c"]);
+        assert_eq!(deadlines.take_due(start + Duration::from_secs(9)), ["a"]);
+        assert_eq!(deadlines.next(), None);
+    }
+}

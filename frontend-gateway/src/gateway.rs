@@ -1,0 +1,500 @@
+//! The gateway between XMPP partners and SIP users: policy, translation, journal, subscriptions.
+//! Without IO, clock or randomness of its own.
+//!
+//! | comes in | by | goes to |
+//! |---|---|---|
+//! | a stanza from a partner | [`Gateway::handle_frame`], `stanzas` | `pager_x2s`, `x2s_presence`, `s2x_presence`, `iq` |
+//! | a request from the inside | [`Gateway::handle_inside_bytes`], `requests` | `pager_s2x`, `s2x_presence`, `x2s_presence` |
+//! | the outcome of what was sent | `handle_settled`, `handle_answer` | whoever sent it |
+//! | the outcome of a commit | [`Gateway::handle_commit`] | the [`Step`] that waits for it |
+
+mod iq;
+mod pager_s2x;
+mod pager_x2s;
+mod requests;
+mod s2x_announcements;
+mod s2x_presence;
+mod s2x_watches;
+mod stanzas;
+mod threads;
+mod watch;
+mod x2s_presence;
+mod x2s_subscriptions;
+mod x2s_watches;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use link::wire::{Admission, Bounced, FromEdge, FromFrontend, Hello};
+use sha2::{Digest, Sha256};
+use sip_proto::IdSource;
+use sip_proto::frame::{Frame, Framer};
+use sip_proto::header::SentBy;
+use sip_proto::limits::Limits;
+use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Response};
+use sip_proto::transaction::{
+    ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, TransactionLimits,
+    Transport,
+};
+use sip_proto::usage::subscription::{RequestFailure, SubscribeId};
+use xmpp_proto::jid::Jid;
+use xmpp_proto::stream::DomainPair;
+use xmpp_proto::xml::{Element, write_document};
+
+use crate::clock::Now;
+use crate::commit::Commits;
+use crate::facts::Facts;
+use crate::journal::Journal;
+use crate::links::{EdgeId, LinkEvent, LinkViolation, Links, Outbound};
+use crate::store::{Loaded, Write};
+use pager_s2x::Answers;
+use pager_x2s::Conversations;
+use s2x_watches::S2xSubscriptions;
+use threads::Threads;
+use watch::Watch;
+use x2s_watches::X2sSubscriptions;
+
+/// The flow to the home or the next hop.
+const INSIDE: Flow = Flow { id: FlowId(0), transport: Transport::Tcp };
+
+/// The resource of the gateway itself in a Contact that stands for an XMPP user.
+const GRUU: &str = "isthmus";
+
+/// What the operator chose, and the limits of this gateway.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// How the gateway calls itself to the inside.
+    pub sent_by: SentBy,
+    /// The largest MESSAGE that is sent, in bytes: every hop to the home is TCP or TLS.
+    pub pager_bytes_max: usize,
+    /// How long a MESSAGE waits for the partner's confirmation before it is answered by 202.
+    pub answer_wait: Duration,
+    /// How long the first confirmed message to a recipient waits for an error that may follow.
+    pub error_wait: Duration,
+    /// Messages of one partner without an outcome; beyond that its stanzas are refused.
+    pub open_per_partner_max: usize,
+}
+
+impl GatewaySettings {
+    /// Returns the defaults for a gateway that calls itself `sent_by`.
+    pub fn new(sent_by: SentBy) -> Self {
+        Self {
+            sent_by,
+            pager_bytes_max: 65_536,
+            answer_wait: Duration::from_secs(2),
+            error_wait: Duration::from_millis(500),
+            open_per_partner_max: 10_000,
+        }
+    }
+}
+
+/// What the owner is to do.
+#[derive(Debug)]
+pub enum GatewayEffect {
+    /// Bytes go to the home or the next hop.
+    ToInside(Bytes),
+    /// A local user has added a contact to its list.
+    Added(Jid, Jid),
+}
+
+/// What a stanza that we sent is for.
+#[derive(Clone, Debug, PartialEq)]
+enum Purpose {
+    /// It brings a message of a SIP user, by the number in the journal.
+    Message(u64),
+    /// It brings a message back to its sender, by the number in the journal.
+    Bounce(u64),
+    /// It asks a contact whether a SIP user may see its presence.
+    Subscribe(Watch),
+    /// It says what is, and will be said again if it must be.
+    State,
+}
+
+/// What a request that we sent is for.
+#[derive(Clone, Debug)]
+enum RequestPurpose {
+    Message(u64),
+    Subscribe(Watch, SubscribeId),
+    Notify(sip_proto::dialog::DialogId),
+    Notice,
+}
+
+/// What follows a commit.
+#[derive(Debug)]
+enum Step {
+    /// A message of a partner is ours.
+    AcceptedX2s(u64),
+    /// A message of a SIP user is ours.
+    AcceptedS2x(u64),
+    /// A message could not be written, and is not ours.
+    NotAccepted(u64),
+    /// A message is to go back to its sender.
+    SendBounce(u64),
+    /// An envelope is settled, whatever came of the write.
+    Settle(EdgeId, u64),
+}
+
+/// The gateway.
+pub struct Gateway {
+    settings: GatewaySettings,
+    secret: [u8; 32],
+    ids: IdSource,
+    layer: TransactionLayer,
+    framer: Framer,
+    links: Links<Purpose>,
+    journal: Journal,
+    commits: Commits<Step>,
+    conversations: Conversations,
+    answers: Answers,
+    threads: Threads,
+    x2s: X2sSubscriptions,
+    s2x: S2xSubscriptions,
+    requests: BTreeMap<ClientId, RequestPurpose>,
+    effects: VecDeque<GatewayEffect>,
+}
+
+impl Gateway {
+    /// Restores the gateway from what the store holds. `seed` is random and used only once.
+    pub fn restore(
+        loaded: &mut Loaded,
+        settings: GatewaySettings,
+        hello: Hello,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Self {
+        let mut ids = IdSource::new(seed);
+        let limits = TransactionLimits { server_transactions_max: 2_000, ..Default::default() };
+        let layer = TransactionLayer::new(settings.sent_by.clone(), ids.fork(), limits);
+        let (open, settled) =
+            (std::mem::take(&mut loaded.open), std::mem::take(&mut loaded.settled));
+        let journal = Journal::restore(loaded.journal_last, open, settled);
+        let authorisations = std::mem::take(&mut loaded.authorisations);
+        let mut gateway = Self {
+            settings,
+            secret: Sha256::digest(&loaded.dialback_secret).into(),
+            layer,
+            framer: Framer::new(Limits::default()),
+            links: Links::new(hello),
+            journal,
+            commits: Commits::default(),
+            conversations: Conversations::default(),
+            answers: Answers::default(),
+            threads: Threads::default(),
+            x2s: X2sSubscriptions::restore(&authorisations, now),
+            s2x: S2xSubscriptions::restore(&authorisations, &loaded.dialogs, now),
+            requests: BTreeMap::new(),
+            effects: VecDeque::new(),
+            ids,
+        };
+        gateway.resume(now);
+        gateway
+    }
+
+    /// Goes on with the messages that have no outcome.
+    fn resume(&mut self, now: Now) {
+        let open: Vec<_> = self.journal.all_open().cloned().collect();
+        for record in open {
+            self.resume_message(&record, now);
+        }
+    }
+
+    /// Takes an attachment to an edge.
+    pub fn handle_attached(&mut self, edge: EdgeId, name: String, now: Now) {
+        self.links.attach(edge, name);
+        self.drain(now);
+    }
+
+    /// Takes the loss of an attachment.
+    pub fn handle_detached(&mut self, edge: EdgeId, now: Now) {
+        self.links.detach(edge, now.instant);
+        self.drain(now);
+    }
+
+    /// Takes a frame of an edge.
+    ///
+    /// # Errors
+    /// Fails when the edge breaks the rules of the link; the owner then ends the link.
+    pub fn handle_frame(
+        &mut self,
+        edge: EdgeId,
+        frame: FromEdge,
+        facts: Facts<'_>,
+        now: Now,
+    ) -> Result<(), LinkViolation> {
+        let mut events = Vec::new();
+        let result = self.links.handle_frame(edge, frame, &mut events);
+        for event in events {
+            match event {
+                LinkEvent::Envelope { edge, envelope } => {
+                    self.handle_envelope(edge, &envelope, facts, now);
+                }
+                LinkEvent::Settled { purpose, outcome } => {
+                    self.handle_settled(purpose, outcome, now);
+                }
+                LinkEvent::Report(report) => self.handle_report(&report, now),
+            }
+        }
+        self.drain(now);
+        result
+    }
+
+    /// Takes bytes of the home or the next hop.
+    pub fn handle_inside_bytes(&mut self, bytes: &[u8], facts: Facts<'_>, now: Now) {
+        self.framer.handle_bytes(bytes);
+        while let Some(frame) = self.framer.poll_frame() {
+            match frame {
+                Frame::Ping => self.to_inside(Bytes::from_static(b"\r\n")),
+                Frame::Message(Message::Response(response)) => {
+                    self.layer.handle_response(response, INSIDE.id);
+                }
+                Frame::Message(Message::Request(request)) => {
+                    self.handle_request(*request, facts, now);
+                }
+                Frame::Failure(failure) => {
+                    tracing::error!(
+                        reason = failure.reason_phrase,
+                        "the inside sent a malformed message"
+                    );
+                    if let Some(response) = failure.response(&self.ids.tag()) {
+                        self.to_inside(response.to_bytes());
+                    }
+                }
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Takes the outcome of a commit; the writes come back when it failed.
+    pub fn handle_commit(&mut self, id: u64, result: Result<(), Vec<Write>>, now: Now) {
+        let steps = match result {
+            Ok(()) => self.commits.succeed(id),
+            Err(writes) => self.commits.fail(id, writes, now.instant),
+        };
+        for step in steps {
+            self.handle_step(step, now);
+        }
+        self.drain(now);
+    }
+
+    /// Pushes what the edges may admit.
+    pub fn push_admission(&mut self, admission: Admission) {
+        self.links.push_admission(admission);
+    }
+
+    /// Adds a write of the owner to the next commit.
+    pub fn write(&mut self, write: Write) {
+        self.commits.write(write);
+    }
+
+    /// Tells the watcher anew, who could not be reached before.
+    pub fn handle_reachable(&mut self, watcher: &Jid, now: Now) {
+        self.s2x.renew(watcher);
+        self.drain(now);
+    }
+
+    /// Forgets a local user.
+    pub fn remove_user(&mut self, user: &Jid, now: Now) {
+        self.remove_watcher(user, now);
+        self.drain(now);
+    }
+
+    /// Does what the time asks for.
+    pub fn handle_timeout(&mut self, facts: Facts<'_>, now: Now) {
+        self.layer.handle_timeout(now.instant);
+        self.commits.handle_timeout(now.instant);
+        for expired in self.links.take_expired(now.instant) {
+            let bounced = Bounced {
+                condition: "remote-server-timeout".into(),
+                text: "no edge is attached".into(),
+                possibly_delivered: false,
+            };
+            self.handle_settled(expired.purpose, Err(bounced), now);
+        }
+        self.handle_answer_timeouts(now);
+        self.handle_retries(now);
+        self.handle_x2s_timeout(facts, now);
+        self.handle_s2x_timeout(now);
+        self.drain(now);
+    }
+
+    /// Returns when [`Gateway::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let all = [
+            self.layer.poll_timeout(),
+            self.commits.poll_timeout(),
+            self.links.poll_timeout(),
+            self.answers.poll_timeout(),
+            self.conversations.poll_timeout(),
+            self.x2s.deadlines.next(),
+            self.s2x.poll_timeout(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Returns the next effect.
+    pub fn poll_effect(&mut self) -> Option<GatewayEffect> {
+        self.effects.pop_front()
+    }
+
+    /// Returns the next frame for an edge.
+    pub fn poll_frame(&mut self) -> Option<(EdgeId, FromFrontend)> {
+        self.links.poll_frame()
+    }
+
+    /// Returns the commit of this round.
+    pub fn poll_commit(&mut self) -> Option<(u64, Vec<Write>)> {
+        self.commits.take()
+    }
+
+    /// Returns how many edges are attached.
+    pub fn edges_attached(&self) -> usize {
+        self.links.attached()
+    }
+
+    /// Returns how many messages have no outcome.
+    pub fn open_messages(&self) -> usize {
+        self.journal.open_count()
+    }
+
+    fn handle_step(&mut self, step: Step, now: Now) {
+        match step {
+            Step::AcceptedX2s(id) => self.accepted_x2s(id, now),
+            Step::AcceptedS2x(id) => self.accepted_s2x(id, now),
+            Step::NotAccepted(id) => self.not_accepted(id, now),
+            Step::SendBounce(id) => self.send_bounce(id, now),
+            Step::Settle(edge, sequence) => self.links.settle(edge, sequence, Ok(())),
+        }
+    }
+
+    /// Takes the outcome of a stanza that we sent.
+    fn handle_settled(&mut self, purpose: Purpose, outcome: Result<(), Bounced>, now: Now) {
+        match purpose {
+            Purpose::Message(id) => self.message_settled(id, outcome, now),
+            // A bounce is never bounced: the message has its outcome either way.
+            Purpose::Bounce(id) => self.bounce_settled(id, &outcome, now),
+            Purpose::Subscribe(watch) => self.subscribe_settled(&watch, &outcome, now),
+            Purpose::State => {}
+        }
+    }
+
+    /// Sends a stanza to a partner.
+    fn send_stanza(
+        &mut self,
+        stanza: &Element,
+        pair: DomainPair,
+        id: [u8; 16],
+        correlation_id: String,
+        purpose: Purpose,
+        now: Now,
+    ) {
+        let stanza = write_document(stanza);
+        let outbound = Outbound { id, pair, stanza, correlation_id, purpose };
+        if let Err(refused) = self.links.send(outbound, now.instant) {
+            tracing::error!("too many stanzas wait for an edge");
+            let bounced = Bounced {
+                condition: "resource-constraint".into(),
+                text: "too many messages wait".into(),
+                possibly_delivered: false,
+            };
+            self.handle_settled(refused.purpose, Err(bounced), now);
+        }
+    }
+
+    /// Sends a stanza that only says what is.
+    fn send_state(&mut self, stanza: &Element, from: &Jid, to: &Jid, purpose: Purpose, now: Now) {
+        let pair = DomainPair { local: from.domain().clone(), remote: to.domain().clone() };
+        let id = self.draw_id();
+        let correlation_id = self.correlation_id();
+        self.send_stanza(stanza, pair, id, correlation_id, purpose, now);
+    }
+
+    fn send_request(&mut self, request: &OutgoingRequest, purpose: RequestPurpose, now: Now) {
+        match self.layer.send_request(request, INSIDE, now.instant) {
+            Ok(client) => drop(self.requests.insert(client, purpose)),
+            Err(error) => {
+                tracing::error!(%error, "a SIP request could not be sent");
+                self.handle_answer(purpose, None, now);
+            }
+        }
+    }
+
+    fn respond(&mut self, server: ServerId, response: &OutgoingResponse, now: Now) {
+        // Whoever asked may be gone; nobody waits for the answer then.
+        let _ = self.layer.respond(server, response, now.instant);
+    }
+
+    fn to_inside(&mut self, bytes: Bytes) {
+        self.effects.push_back(GatewayEffect::ToInside(bytes));
+    }
+
+    fn drain(&mut self, now: Now) {
+        self.send_notifies(now);
+        self.send_subscribes(now);
+        loop {
+            while let Some(transmit) = self.layer.poll_transmit() {
+                self.to_inside(transmit.bytes);
+            }
+            let Some(event) = self.layer.poll_event() else { return };
+            let (client, response) = match event {
+                TransactionEvent::Response(client, response) => (client, Some(response)),
+                TransactionEvent::Timeout(client) | TransactionEvent::FlowClosed(client) => {
+                    (client, None)
+                }
+            };
+            if let Some(purpose) = self.requests.remove(&client) {
+                self.handle_answer(purpose, response.as_deref(), now);
+                self.send_notifies(now);
+                self.send_subscribes(now);
+            }
+        }
+    }
+
+    /// Takes what came of a request that we sent: its final response, or none.
+    fn handle_answer(&mut self, purpose: RequestPurpose, answer: Option<&Response>, now: Now) {
+        match (purpose, answer) {
+            (RequestPurpose::Message(id), answer) => self.message_answered(id, answer, now),
+            (RequestPurpose::Subscribe(watch, id), Some(response)) => {
+                self.subscribe_answered(&watch, id, response, now);
+            }
+            (RequestPurpose::Subscribe(watch, id), None) => {
+                self.subscribe_failed(&watch, id, RequestFailure::Timeout, now);
+            }
+            (RequestPurpose::Notify(dialog), answer) => self.notify_answered(&dialog, answer),
+            (RequestPurpose::Notice, _) => {}
+        }
+    }
+
+    /// Draws an id for a stanza that no other stanza has.
+    fn draw_id(&mut self) -> [u8; 16] {
+        let text = self.ids.tag();
+        self.derive(&["drawn", &text])
+    }
+
+    fn correlation_id(&mut self) -> String {
+        self.ids.tag()
+    }
+
+    /// Derives 16 bytes from our secret: the same for the same parts after a restart, and not to
+    /// be guessed.
+    fn derive(&self, parts: &[&str]) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut derived = [0; 16];
+        derived.copy_from_slice(&digest[..16]);
+        derived
+    }
+
+    /// Derives a word of 16 hexadecimal digits likewise.
+    fn derive_word(&self, parts: &[&str]) -> String {
+        self.derive(parts).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

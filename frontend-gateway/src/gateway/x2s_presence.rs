@@ -1,0 +1,194 @@
+//! XMPP users who watch SIP users: their stanzas, and what they are told (RFC 8048 s.5.2, s.6.3,
+//! s.7.1).
+
+use std::collections::BTreeMap;
+
+use xmpp_proto::stanza::error::StanzaCondition;
+
+use super::stanzas::{Arrived, Verdict, refused};
+use super::watch::Watch;
+use super::x2s_watches::{Leaving, Watching};
+use super::{Gateway, Purpose, Step};
+use crate::clock::Now;
+use crate::facts::Facts;
+use crate::policy::{self, Subject};
+use crate::store::record::{AuthorisationState, Direction};
+use crate::translate::presence::{ResourcePresence, s2x_stanza};
+
+/// The most watches of one XMPP user.
+const WATCHES_PER_USER_MAX: usize = 1_000;
+
+impl Gateway {
+    /// A watcher asks to see a SIP user's presence.
+    pub(super) fn handle_subscribe(
+        &mut self,
+        arrived: &Arrived<'_>,
+        facts: Facts<'_>,
+        now: Now,
+    ) -> Verdict {
+        if let Err(error) = self.permit(arrived, Subject::Presence, facts) {
+            return Verdict::Refused(error);
+        }
+        let watch = Watch::of_watcher(arrived);
+        let known = self.x2s.get_mut(&watch).filter(|it| it.leaving == Leaving::No);
+        if let Some(watching) = known {
+            // RFC 6121 s.3.1.3: what was granted is granted again, with the state at once.
+            if watching.state == AuthorisationState::Active {
+                watching.forget_told();
+                let (from, to) = (&watch.presentity, &watch.watcher);
+                self.send_presence("subscribed", from, to, Purpose::State, now);
+                self.tell_watcher(&watch, facts, now);
+            }
+            return Verdict::Done;
+        }
+        if self.x2s.count_of(&watch.watcher) >= WATCHES_PER_USER_MAX {
+            return refused(StanzaCondition::ResourceConstraint, "too many subscriptions");
+        }
+        let state = AuthorisationState::Pending;
+        // Settled when it is on the disk: the sender's server asks once, and we must not forget.
+        let settle = || Step::Settle(arrived.edge, arrived.envelope.sequence);
+        let write = watch.record(Direction::X2s, state, now.unix_ms);
+        self.commits.write_then(write, settle(), settle());
+        self.x2s.remove(&watch);
+        self.x2s.insert(watch.clone(), Watching::new(state, now.unix_ms));
+        self.begin_subscription(&watch, now);
+        Verdict::Later
+    }
+
+    /// A watcher has lost interest (RFC 8048 s.5.2.3).
+    pub(super) fn handle_unsubscribe(&mut self, arrived: &Arrived<'_>, now: Now) -> Verdict {
+        let watch = Watch::of_watcher(arrived);
+        // RFC 6121 s.3.3.3: one that was never interested is ignored.
+        let Some(watching) = self.x2s.get_mut(&watch) else { return Verdict::Done };
+        watching.leaving = watching.leaving.max(Leaving::Asked);
+        watching.retry_at = None;
+        let is_subscribed = watching.subscriber.is_some();
+        if let Some(subscriber) = &mut watching.subscriber {
+            subscriber.unsubscribe(now.instant);
+        }
+        let settle = || Step::Settle(arrived.edge, arrived.envelope.sequence);
+        self.commits.write_then(watch.removal(), settle(), settle());
+        if !is_subscribed {
+            self.tell_left(&watch, now);
+            self.x2s.remove(&watch);
+        }
+        Verdict::Later
+    }
+
+    /// RFC 8048 s.5.2.3: the watcher learns that the authorisation is gone.
+    pub(super) fn tell_left(&mut self, watch: &Watch, now: Now) {
+        let Some(watching) = self.x2s.get_mut(watch) else { return };
+        if std::mem::replace(&mut watching.leaving, Leaving::Told) == Leaving::Told {
+            return;
+        }
+        let (from, to) = (&watch.presentity, &watch.watcher);
+        self.send_presence("unsubscribed", from, to, Purpose::State, now);
+    }
+
+    /// A watcher asks for the state at once (RFC 8048 s.7.1).
+    pub(super) fn handle_probe(
+        &mut self,
+        arrived: &Arrived<'_>,
+        facts: Facts<'_>,
+        now: Now,
+    ) -> Verdict {
+        let watch = Watch::of_watcher(arrived);
+        let Some(watching) = self.x2s.get_mut(&watch).filter(|it| it.is_granted()) else {
+            // RFC 6121 s.4.3.2: the same for a user that exists and for one that does not.
+            let (from, to) = (&watch.presentity, &watch.watcher);
+            self.send_presence("unsubscribed", from, to, Purpose::State, now);
+            return Verdict::Done;
+        };
+        watching.forget_told();
+        let (is_subscribed, is_fetching) =
+            (watching.subscriber.is_some(), watching.fetch.is_some());
+        if is_subscribed {
+            self.tell_watcher(&watch, facts, now);
+        } else if !is_fetching {
+            // The state at once; the long subscription begins when it has come.
+            self.fetch_state(&watch, now);
+        }
+        Verdict::Done
+    }
+
+    /// The SIP side has granted the watcher's wish (RFC 8048 s.5.2.1).
+    pub(super) fn granted(&mut self, watch: &Watch, now: Now) {
+        let Some(watching) = self.x2s.get_mut(watch) else { return };
+        if watching.state == AuthorisationState::Active || watching.leaving != Leaving::No {
+            return;
+        }
+        watching.state = AuthorisationState::Active;
+        let write = watch.record(Direction::X2s, watching.state, watching.seen_ms);
+        self.commits.write(write);
+        let (from, to) = (&watch.presentity, &watch.watcher);
+        tracing::info!("an XMPP user may see a SIP user's presence");
+        self.send_presence("subscribed", from, to, Purpose::State, now);
+    }
+
+    /// The SIP side will not let the watcher see: everything is taken back (RFC 6121 s.3.2.2).
+    pub(super) fn reject(&mut self, watch: &Watch, now: Now) {
+        let Some(watching) = self.x2s.get(watch) else { return };
+        if watching.leaving == Leaving::No {
+            self.commits.write(watch.removal());
+            self.hide(watch, now);
+        }
+        self.tell_left(watch, now);
+        self.x2s.remove(watch);
+    }
+
+    /// Tells the watcher what has changed since it was last told.
+    pub(super) fn tell_watcher(&mut self, watch: &Watch, facts: Facts<'_>, now: Now) {
+        let (user, contact) = (&watch.presentity, &watch.watcher);
+        // A policy that has changed since the subscription began holds at once.
+        let permit = facts.decide(user, contact, policy::Direction::X2s, Subject::Presence);
+        let Ok(permit) = permit else { return };
+        let sees_notes = permit.partner.partner_type.sees_notes();
+        let Some(watching) = self.x2s.get_mut(watch).filter(|it| it.is_granted()) else { return };
+        for presence in watching.take_news(sees_notes) {
+            let stanza = s2x_stanza(&presence, &watch.presentity, &watch.watcher);
+            let (from, to) = (&watch.presentity, &watch.watcher);
+            self.send_state(&stanza, from, to, Purpose::State, now);
+        }
+    }
+
+    /// Tells the watcher that every resource it was shown is gone.
+    pub(super) fn hide(&mut self, watch: &Watch, now: Now) {
+        let Some(watching) = self.x2s.get_mut(watch) else { return };
+        for (resource, _) in std::mem::take(&mut watching.shown) {
+            let presence = ResourcePresence { resource, available: None };
+            let stanza = s2x_stanza(&presence, &watch.presentity, &watch.watcher);
+            self.send_state(&stanza, &watch.presentity, &watch.watcher, Purpose::State, now);
+        }
+    }
+}
+
+impl Watching {
+    /// Returns what the watcher does not know yet, and takes it as told.
+    fn take_news(&mut self, sees_notes: bool) -> Vec<ResourcePresence> {
+        let mut available = BTreeMap::new();
+        let mut changed = Vec::new();
+        for presence in &self.latest {
+            let mut presence = presence.clone();
+            let Some(announced) = &mut presence.available else { continue };
+            if !sees_notes {
+                announced.status = None;
+            }
+            if self.shown.get(&presence.resource) != Some(&presence) {
+                changed.push(presence.clone());
+            }
+            available.insert(presence.resource.clone(), presence);
+        }
+        // A resource that was shown and is not there any more goes by its own name (R8048-29).
+        let gone = self.shown.keys().filter(|resource| !available.contains_key(*resource));
+        let mut news: Vec<_> = gone
+            .map(|resource| ResourcePresence { resource: resource.clone(), available: None })
+            .collect();
+        if available.is_empty() && self.shown.is_empty() && !self.told {
+            news.push(ResourcePresence { resource: None, available: None });
+        }
+        news.extend(changed);
+        self.shown = available;
+        self.told = true;
+        news
+    }
+}

@@ -1,0 +1,304 @@
+//! Messages for home users: to every device at once, or kept until one registers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sip_proto::frame::{Frame, Framer};
+use sip_proto::header::{Date, HeaderName, NameAddr};
+use sip_proto::limits::Limits;
+use sip_proto::message::{Message, OutgoingRequest, Request, RequestParts};
+use sip_proto::transaction::ServerId;
+use sip_proto::{Method, StatusCode};
+use xmpp_proto::jid::Jid;
+
+use super::requests::Asked;
+use super::{Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
+use crate::address::{s2x_address, x2s_address};
+use crate::clock::Now;
+use crate::denial::Denial;
+use crate::notice;
+use crate::store::Write;
+use crate::store::record::HomeMessage;
+
+/// What follows a commit.
+#[derive(Debug)]
+pub(super) enum HomeStep {
+    /// The message is kept: its sender learns that.
+    Kept(ServerId, Box<Request>),
+    /// The message could not be kept.
+    NotKept(ServerId, Box<Request>, u64),
+}
+
+/// Messages on their way to devices.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    last_id: u64,
+    open: BTreeMap<u64, Delivery>,
+    collecting: BTreeMap<Jid, VecDeque<HomeMessage>>,
+    reading: BTreeSet<Jid>,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    user: Jid,
+    request: Box<Request>,
+    origin: Origin,
+    /// Devices that have not answered.
+    waiting: usize,
+    /// The answer of a device that will never take the message.
+    refused: Option<(StatusCode, String)>,
+}
+
+/// Where a message comes from.
+#[derive(Debug)]
+enum Origin {
+    /// A request that waits for its answer; none once it was answered.
+    Transaction(Option<ServerId>),
+    /// The message store.
+    Kept(u64),
+}
+
+impl Home {
+    /// Brings a message to a user of ours, and answers it when it has arrived or is kept.
+    pub(super) fn deliver(
+        &mut self,
+        asked: &Asked<'_>,
+        request: &Request,
+        user: &Jid,
+    ) -> Result<(), Denial> {
+        let origin = Origin::Transaction(Some(asked.server));
+        let request = Box::new(request.clone());
+        match self.fork(origin, request, user, None, asked.now)? {
+            None => Ok(()),
+            Some(request) => self.keep(asked.server, request, user, asked.now),
+        }
+    }
+
+    /// Sends a message to every device of a user; gives it back when there is none.
+    fn fork(
+        &mut self,
+        origin: Origin,
+        request: Box<Request>,
+        user: &Jid,
+        date: Option<Date>,
+        now: Now,
+    ) -> Result<Option<Box<Request>>, Denial> {
+        let reaches = self.location.reach(user, now);
+        if reaches.is_empty() {
+            return Ok(Some(request));
+        }
+        let mut copies = Vec::new();
+        for reach in reaches {
+            let mut copy = forward::request(&request, &reach.uri)?;
+            if let Some(date) = date.filter(|_| !copy.headers().has(HeaderName::Date)) {
+                copy.headers_mut().push(&date);
+            }
+            copies.push((copy, reach));
+        }
+        self.deliveries.last_id += 1;
+        let id = self.deliveries.last_id;
+        let delivery =
+            Delivery { user: user.clone(), request, origin, waiting: copies.len(), refused: None };
+        self.deliveries.open.insert(id, delivery);
+        for (copy, reach) in copies {
+            self.send_to(user, &reach, copy, Purpose::Fork(id), now);
+        }
+        Ok(None)
+    }
+
+    pub(super) fn finish_fork(&mut self, id: u64, answer: &Answer<'_>, now: Now) {
+        let Some(delivery) = self.deliveries.open.get_mut(&id) else { return };
+        delivery.waiting -= 1;
+        match answer {
+            Answer::Response(response) if response.status().is_success() => {
+                let origin = std::mem::replace(&mut delivery.origin, Origin::Transaction(None));
+                let request = delivery.request.clone();
+                let user = delivery.user.clone();
+                self.arrived(origin, &request, &user, now);
+            }
+            Answer::Response(response) if is_final(response.status()) => {
+                let reason = response.reason_phrase().to_owned();
+                delivery.refused = Some((response.status(), reason));
+            }
+            Answer::Response(_) | Answer::None => {}
+        }
+        if self.deliveries.open.get(&id).is_some_and(|delivery| delivery.waiting == 0)
+            && let Some(delivery) = self.deliveries.open.remove(&id)
+        {
+            self.give_up(delivery, now);
+        }
+    }
+
+    /// A device has taken the message: the first one counts.
+    fn arrived(&mut self, origin: Origin, request: &Request, user: &Jid, now: Now) {
+        match origin {
+            Origin::Transaction(Some(server)) => {
+                self.respond_status(server, request, StatusCode::OK, "", now);
+            }
+            Origin::Kept(message) => {
+                self.messages.forget(message);
+                self.commits.write(Write::DropMessage { id: message });
+                self.deliver_next(user, now);
+            }
+            Origin::Transaction(None) => {}
+        }
+    }
+
+    /// No device has taken the message.
+    fn give_up(&mut self, delivery: Delivery, now: Now) {
+        let Delivery { user, request, origin, refused, .. } = delivery;
+        match (origin, refused) {
+            (Origin::Transaction(None), _) => {}
+            (Origin::Transaction(Some(server)), Some((status, reason))) => {
+                self.respond_status(server, &request, status, &reason, now);
+            }
+            (Origin::Transaction(Some(server)), None) => {
+                let answer = request.clone();
+                if let Err(denial) = self.keep(server, request, &user, now) {
+                    self.deny(server, &answer, &denial, now);
+                }
+            }
+            (Origin::Kept(message), Some((_, reason))) => {
+                self.messages.forget(message);
+                self.commits.write(Write::DropMessage { id: message });
+                self.notify_sender(&request, &format!("was refused ({reason})"), now);
+                self.deliver_next(&user, now);
+            }
+            // The next registration tries again.
+            (Origin::Kept(_), None) => drop(self.deliveries.collecting.remove(&user)),
+        }
+    }
+
+    /// Keeps a message for a user who is away; its sender is answered once that is certain.
+    fn keep(
+        &mut self,
+        server: ServerId,
+        request: Box<Request>,
+        user: &Jid,
+        now: Now,
+    ) -> Result<(), Denial> {
+        let kept = self.messages.keep(user, request.to_bytes().to_vec(), now);
+        let record = kept.map_err(|error| {
+            tracing::warn!(user = %host::log::identity(&user.to_string()), %error, "a message is not kept");
+            Denial::new(StatusCode::TEMPORARILY_UNAVAILABLE, &error.to_string())
+        })?;
+        let id = record.id;
+        let failed = HomeStep::NotKept(server, request.clone(), id);
+        self.commits.write_then(
+            Write::KeepMessage(record),
+            HomeStep::Kept(server, request),
+            failed,
+        );
+        Ok(())
+    }
+
+    pub(super) fn handle_step(&mut self, step: HomeStep, now: Now) {
+        match step {
+            // RFC 3428 s.7: 202 says that somebody keeps the message.
+            HomeStep::Kept(server, request) => {
+                self.respond_status(server, &request, StatusCode::ACCEPTED, "", now);
+            }
+            HomeStep::NotKept(server, request, id) => {
+                self.messages.forget(id);
+                let status = StatusCode::SERVER_INTERNAL_ERROR;
+                self.respond_status(server, &request, status, "Message Store Failed", now);
+            }
+        }
+    }
+
+    /// Begins to bring a user the messages that are kept for it.
+    pub(super) fn collect_messages(&mut self, user: &Jid) {
+        let idle = !self.deliveries.collecting.contains_key(user);
+        if idle && self.messages.has_for(user) && self.deliveries.reading.insert(user.clone()) {
+            self.effects.push_back(HomeEffect::ReadMessages(user.clone()));
+        }
+    }
+
+    /// Takes the oldest messages that are kept for a user.
+    pub fn handle_kept_messages(&mut self, user: &Jid, messages: Vec<HomeMessage>, now: Now) {
+        if !self.deliveries.reading.remove(user) || messages.is_empty() {
+            return;
+        }
+        let (expired, rest): (Vec<_>, _) =
+            messages.into_iter().partition(|message| message.expires_ms <= now.unix_ms);
+        for message in expired {
+            self.messages.forget(message.id);
+            self.commits.write(Write::DropMessage { id: message.id });
+            metrics::counter!("gateway_home_messages_expired_total").increment(1);
+            if let Some(request) = parsed(&message) {
+                self.notify_sender(&request, "was not collected in time", now);
+            }
+        }
+        self.deliveries.collecting.insert(user.clone(), rest.into());
+        self.deliver_next(user, now);
+        self.drain(now);
+    }
+
+    fn deliver_next(&mut self, user: &Jid, now: Now) {
+        let Some(queue) = self.deliveries.collecting.get_mut(user) else { return };
+        let Some(message) = queue.pop_front() else {
+            self.deliveries.collecting.remove(user);
+            // There may be more than were read at once.
+            if self.location.is_registered(user, now) {
+                self.collect_messages(user);
+            }
+            return;
+        };
+        let Some(request) = parsed(&message) else {
+            tracing::error!(message = message.id, "a kept message cannot be read");
+            self.messages.forget(message.id);
+            self.commits.write(Write::DropMessage { id: message.id });
+            return self.deliver_next(user, now);
+        };
+        let date = Some(Date::from_unix_seconds(message.received_ms / 1000));
+        let outcome = self.fork(Origin::Kept(message.id), Box::new(request), user, date, now);
+        if !matches!(outcome, Ok(None)) {
+            self.deliveries.collecting.remove(user);
+        }
+    }
+
+    /// Has the messages read that nobody collected in time.
+    pub(super) fn expire_messages(&mut self, now: Now) {
+        while let Some(user) = self.messages.take_expired(now) {
+            if self.deliveries.reading.insert(user.clone()) {
+                self.effects.push_back(HomeEffect::ReadMessages(user));
+            }
+        }
+    }
+
+    /// Tells the sender of a kept message, which was answered long ago, what became of it.
+    fn notify_sender(&mut self, request: &Request, what: &str, now: Now) {
+        if notice::is_notice(request) {
+            return;
+        }
+        let Ok(sender) = s2x_address(request.from().uri()) else { return };
+        let Ok(uri) = x2s_address(&sender.bare()) else { return };
+        let text = format!("Your message {what}.");
+        let mut notice = OutgoingRequest::new(RequestParts {
+            method: Method::Message,
+            uri: &uri,
+            from: &NameAddr::new(request.to().uri().clone()).with_tag(&self.ids.tag()),
+            to: &NameAddr::new(uri.clone()),
+            call_id: &self.ids.call_id(),
+            sequence_number: 1,
+        });
+        notice::mark(&mut notice);
+        notice::set_text(&mut notice, &text);
+        self.send_on(GATEWAY, &notice, Purpose::Notice, now);
+    }
+}
+
+/// Says whether an answer means that a device will never take the message, so that keeping it
+/// would be no use.
+fn is_final(status: StatusCode) -> bool {
+    matches!(status.code(), 400 | 403 | 405 | 406 | 413..=416 | 488 | 493 | 505 | 513 | 603 | 606)
+}
+
+fn parsed(message: &HomeMessage) -> Option<Request> {
+    let mut framer = Framer::new(Limits::default());
+    framer.handle_bytes(&message.request);
+    let Some(Frame::Message(parsed)) = framer.poll_frame() else { return None };
+    match parsed {
+        Message::Request(request) => Some(*request),
+        Message::Response(_) => None,
+    }
+}

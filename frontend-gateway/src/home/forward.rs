@@ -1,0 +1,104 @@
+//! Requests and responses that the home carries between a user and the gateway, built anew.
+
+use std::net::{IpAddr, SocketAddr};
+
+use sip_proto::header::{HeaderName, MaxForwards, NameAddr, RecordRoute, Route};
+use sip_proto::message::{OutgoingRequest, OutgoingResponse, Request, RequestParts, Response};
+use sip_proto::transaction::Transport;
+use sip_proto::uri::{Host, Uri};
+use sip_proto::{Headers, Refusal, StatusCode};
+
+/// The user part by which the home knows its own Record-Route again.
+const ROUTE_USER: &str = "isthmus-home";
+
+/// What a response, or a request, of one side does not tell the other.
+///
+/// Via and Route are each hop's own. Credentials are for the home alone. The mandatory header
+/// fields and the body's are written with the message.
+const NOT_CARRIED: [HeaderName; 15] = [
+    HeaderName::Via,
+    HeaderName::Route,
+    HeaderName::RecordRoute,
+    HeaderName::MaxForwards,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::ContentType,
+    HeaderName::ContentLength,
+    HeaderName::Authorization,
+    HeaderName::ProxyAuthorization,
+    HeaderName::WwwAuthenticate,
+    HeaderName::ProxyAuthenticate,
+    HeaderName::Other,
+];
+
+/// Makes the request that carries another one on to `uri`.
+///
+/// # Errors
+/// Fails with 483 when the request has passed too many hops, 400 when it cannot be read.
+pub fn request(received: &Request, uri: &Uri) -> Result<OutgoingRequest, Refusal> {
+    let hops_left = received.max_forwards()?;
+    let hops_left = hops_left.0.checked_sub(1).ok_or(Refusal::new(StatusCode::TOO_MANY_HOPS))?;
+    let mut request = OutgoingRequest::new(RequestParts {
+        method: received.method().clone(),
+        uri,
+        from: received.from(),
+        to: received.to(),
+        call_id: received.call_id(),
+        sequence_number: received.cseq().number,
+    });
+    request.set_max_forwards(MaxForwards(hops_left));
+    carry(received.headers(), request.headers_mut());
+    if let Some(media_type) = received.content_type()? {
+        request.set_body(&media_type, received.body().clone());
+    }
+    Ok(request)
+}
+
+/// Makes the response that carries another one back.
+pub fn response(request: &Request, received: &Response) -> OutgoingResponse {
+    let to_tag = received.to().tag();
+    let mut response = OutgoingResponse::to(request, received.status(), to_tag)
+        .with_reason_phrase(received.reason_phrase());
+    if let Ok(Some(recorded)) = received.headers().typed::<RecordRoute>() {
+        response.headers_mut().push(&recorded);
+    }
+    carry(received.headers(), response.headers_mut());
+    response
+}
+
+fn carry(from: &Headers, to: &mut Headers) {
+    for row in from.iter().filter(|row| !NOT_CARRIED.contains(&row.name)) {
+        to.push_text(row.name, row.value);
+    }
+}
+
+/// Puts the home on the path of the dialog that a request begins.
+pub fn record_route(request: &mut OutgoingRequest, local: SocketAddr, transport: Transport) {
+    let mut hop = contact(Some(ROUTE_USER), local, transport).uri().clone();
+    hop.set_parameter("lr", "");
+    request.headers_mut().push(&RecordRoute(vec![NameAddr::new(hop)]));
+}
+
+/// Returns the address of a user at one of the home's own addresses.
+pub fn contact(user: Option<&str>, local: SocketAddr, transport: Transport) -> NameAddr {
+    let host = match local.ip() {
+        IpAddr::V4(address) => Host::V4(address),
+        IpAddr::V6(address) => Host::V6(address),
+    };
+    let mut uri = Uri::sip(user, host);
+    uri.set_port(Some(local.port()));
+    let transport = match transport {
+        Transport::Tcp => "tcp",
+        Transport::Tls => "tls",
+    };
+    uri.set_parameter("transport", transport);
+    NameAddr::new(uri)
+}
+
+/// Says whether a request is routed through somebody else than the home.
+pub fn is_routed_elsewhere(request: &Request) -> bool {
+    let Ok(Some(Route(hops))) = request.headers().typed::<Route>() else { return false };
+    hops.iter().any(|hop| hop.uri().user() != Some(ROUTE_USER))
+}

@@ -1,0 +1,265 @@
+//! Requests that come to the home: who sent them, what they want, and who does it.
+
+use sip_proto::header::HeaderName;
+use sip_proto::inspect::{Capabilities, MethodRules, inspect};
+use sip_proto::message::{OutgoingResponse, Request};
+use sip_proto::transaction::{Arrival, FlowId, ServerId};
+use sip_proto::uri::{Scheme, Uri};
+use sip_proto::{Method, Refusal, StatusCode, registrar};
+use xmpp_proto::jid::Jid;
+
+use super::accounts::Authentication;
+use super::{Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
+use crate::address::{AddressError, s2x_address};
+use crate::clock::Now;
+use crate::denial::Denial;
+use crate::facts::Facts;
+use crate::pidf;
+
+const TEXT_TYPES: &[&str] =
+    &["text/plain", "text/html", "multipart/mixed", "multipart/alternative", "message/cpim"];
+
+/// What the home supports.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    methods: &[
+        MethodRules { method: Method::Register, understood: &[], generated: &[] },
+        MethodRules { method: Method::Message, understood: TEXT_TYPES, generated: &[] },
+        MethodRules { method: Method::Subscribe, understood: &[], generated: &[pidf::MEDIA_TYPE] },
+        MethodRules { method: Method::Notify, understood: &[pidf::MEDIA_TYPE], generated: &[] },
+        MethodRules { method: Method::Publish, understood: &[pidf::MEDIA_TYPE], generated: &[] },
+        MethodRules { method: Method::Options, understood: &[], generated: &[] },
+        // Every session is refused, but with the reason that fits.
+        MethodRules {
+            method: Method::Invite,
+            understood: &["application/sdp"],
+            generated: &["application/sdp"],
+        },
+    ],
+    schemes: &[Scheme::Sip, Scheme::Sips],
+    extensions: &[],
+};
+
+/// A request that waits for its answer.
+pub(super) struct Asked<'a> {
+    pub(super) server: ServerId,
+    pub(super) flow: FlowId,
+    pub(super) facts: Facts<'a>,
+    pub(super) now: Now,
+}
+
+impl Home {
+    pub(super) fn handle_request(
+        &mut self,
+        flow: FlowId,
+        request: Request,
+        facts: Facts<'_>,
+        now: Now,
+    ) {
+        match self.layer.handle_request(&request, flow, now.instant) {
+            Arrival::Fresh(server) => {
+                let asked = Asked { server, flow, facts, now };
+                if let Err(denial) = self.answer(&asked, &request) {
+                    self.deny(server, &request, &denial, now);
+                }
+            }
+            Arrival::Absorbed => {}
+            Arrival::Overloaded => {
+                let tag = self.ids.tag();
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let response = OutgoingResponse::to(&request, status, Some(&tag));
+                self.transmit(flow, response.to_bytes());
+            }
+        }
+    }
+
+    pub(super) fn deny(&mut self, server: ServerId, request: &Request, denial: &Denial, now: Now) {
+        let status = denial.status().code();
+        metrics::counter!("gateway_home_refused_total", "status" => status.to_string())
+            .increment(1);
+        let method = request.method();
+        tracing::debug!(%method, status, reason = denial.reason(), "a SIP request was refused");
+        let host = &self.settings.sent_by.host;
+        let response = denial.response(request, &self.ids.tag(), host);
+        self.respond(server, &response, now);
+    }
+
+    /// Answers a request, or sees to it that it will be answered.
+    fn answer(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
+        inspect(request, &CAPABILITIES)?;
+        match request.method() {
+            Method::Options => self.answer_options(asked, request),
+            Method::Register => self.answer_register(asked, request),
+            Method::Invite => Err(Refusal::new(StatusCode::NOT_ACCEPTABLE_HERE).into()),
+            _ if asked.flow == GATEWAY => self.answer_gateway(asked, request),
+            _ => self.answer_user(asked, request),
+        }
+    }
+
+    fn answer_options(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
+        let mut response = OutgoingResponse::to(request, StatusCode::OK, Some(&self.ids.tag()));
+        response.headers_mut().push(&CAPABILITIES.allow());
+        response.headers_mut().push_text(HeaderName::Accept, &TEXT_TYPES.join(", "));
+        self.respond(asked.server, &response, asked.now);
+        Ok(())
+    }
+
+    fn answer_register(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
+        let user = user_of(request.to().uri())?;
+        let registrar = s2x_address(request.uri()).ok();
+        let served = registrar.is_none_or(|it| asked.facts.policy.served_by(it.domain()).is_some());
+        if asked.facts.policy.served_by(user.domain()).is_none() || !served {
+            return Err(Denial::new(StatusCode::NOT_FOUND, "Domain Not Served Here"));
+        }
+        // Registering on behalf of another user is not offered.
+        self.prove(asked, request, &user)?;
+        let limits = registrar::RegistrarLimits::default();
+        let (bindings, writes) =
+            self.location.register(&user, request, asked.flow, &limits, asked.now)?;
+        writes.into_iter().for_each(|write| self.commits.write(write));
+        let seconds = asked.now.unix_ms / 1000;
+        let response = registrar::response(request, &bindings, seconds, &self.ids.tag());
+        self.respond(asked.server, &response, asked.now);
+        let online = !bindings.is_empty();
+        tracing::info!(user = %host::log::identity(&user.to_string()), online, "a user has registered");
+        self.agent.set_online(&user, online);
+        if online {
+            if self.unreached.remove(&user) {
+                self.agent.renew(&user);
+                self.effects.push_back(HomeEffect::Reachable(user.clone()));
+            }
+            self.collect_messages(&user);
+        }
+        self.send_notifies(asked.now);
+        Ok(())
+    }
+
+    /// Answers a request that the gateway sends to one of our users.
+    fn answer_gateway(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
+        match request.method() {
+            Method::Message => {
+                let user = self.recipient(asked, request)?;
+                self.deliver(asked, request, &user)
+            }
+            Method::Subscribe if request.is_in_dialog() => self.answer_resubscribe(asked, request),
+            Method::Subscribe => {
+                let watcher = user_of(request.from().uri())?;
+                self.answer_subscribe(asked, request, &watcher)
+            }
+            Method::Notify => self.pass_notify(asked, request),
+            _ => Err(Refusal::new(StatusCode::FORBIDDEN).into()),
+        }
+    }
+
+    /// Answers a request of a device.
+    fn answer_user(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
+        let sender = user_of(request.from().uri())?;
+        if asked.facts.policy.served_by(sender.domain()).is_none() {
+            return Err(Denial::new(StatusCode::FORBIDDEN, "Sender Is Not A User Here"));
+        }
+        if !self.location.has_registered(&sender, asked.flow) {
+            self.prove(asked, request, &sender)?;
+        }
+        if forward::is_routed_elsewhere(request) {
+            return Err(Denial::new(StatusCode::FORBIDDEN, "Route Not Followed"));
+        }
+        match request.method() {
+            Method::Message if self.is_local(asked, request) => {
+                let user = self.recipient(asked, request)?;
+                self.deliver(asked, request, &user)
+            }
+            Method::Publish => self.answer_publish(asked, request, &sender),
+            Method::Subscribe if request.is_in_dialog() => self.answer_resubscribe(asked, request),
+            Method::Subscribe if self.is_local(asked, request) => {
+                self.answer_subscribe(asked, request, &sender)
+            }
+            Method::Message | Method::Subscribe => self.pass_to_gateway(asked, request),
+            _ => Err(sip_proto::usage::subscription::unknown_subscription().into()),
+        }
+    }
+
+    /// Makes sure that a request is from the user it says.
+    fn prove(&mut self, asked: &Asked<'_>, request: &Request, user: &Jid) -> Result<(), Denial> {
+        match self.accounts.authenticate(request, user, asked.now) {
+            Authentication::Proven => Ok(()),
+            Authentication::Refused => {
+                metrics::counter!("gateway_home_authentication_failures_total").increment(1);
+                tracing::warn!(user = %host::log::identity(&user.to_string()), "wrong credentials");
+                Err(Denial::new(StatusCode::FORBIDDEN, "Wrong Credentials"))
+            }
+            Authentication::Challenge(challenges) => Err(Denial::Challenged(challenges)),
+        }
+    }
+
+    fn is_local(&self, asked: &Asked<'_>, request: &Request) -> bool {
+        let address = s2x_address(request.uri());
+        address.is_ok_and(|it| asked.facts.policy.served_by(it.domain()).is_some())
+    }
+
+    /// Returns the user of ours that a request is for.
+    pub(super) fn recipient(&self, asked: &Asked<'_>, request: &Request) -> Result<Jid, Denial> {
+        let user = user_of(request.uri())?;
+        if asked.facts.policy.served_by(user.domain()).is_none() || !self.accounts.has(&user) {
+            return Err(Refusal::new(StatusCode::NOT_FOUND).into());
+        }
+        Ok(user)
+    }
+
+    /// Carries a request of a user on to the gateway, which answers it.
+    pub(super) fn pass_to_gateway(
+        &mut self,
+        asked: &Asked<'_>,
+        request: &Request,
+    ) -> Result<(), Denial> {
+        let mut onward = forward::request(request, request.uri())?;
+        let ends = self.flows.get(&asked.flow).and_then(|flow| flow.ends);
+        let transport = self.location.transport(asked.flow);
+        if let (Method::Subscribe, Some(ends), Some(transport)) =
+            (request.method(), ends, transport)
+        {
+            forward::record_route(&mut onward, ends.local, transport);
+            let tag = request.from().tag().unwrap_or_default().to_owned();
+            let dialog = (request.call_id().as_str().to_owned(), tag);
+            self.subscribed_on.insert(dialog, asked.flow);
+        }
+        let purpose = Purpose::Relay(asked.server, Box::new(request.clone()));
+        self.send_on(GATEWAY, &onward, purpose, asked.now);
+        Ok(())
+    }
+
+    pub(super) fn finish_relay(
+        &mut self,
+        server: ServerId,
+        request: &Request,
+        answer: &Answer<'_>,
+        now: Now,
+    ) {
+        match answer {
+            Answer::Response(response) => {
+                let response = forward::response(request, response);
+                self.respond(server, &response, now);
+            }
+            // For a NOTIFY this keeps the subscription: its watcher may come back.
+            Answer::None => {
+                if let (Method::Notify, Ok(watcher)) =
+                    (request.method(), user_of(request.to().uri()))
+                {
+                    self.unreached.insert(watcher);
+                }
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                self.respond_status(server, request, status, "Not Reachable", now);
+            }
+        }
+    }
+}
+
+/// Returns the address of the user that a URI names.
+pub(super) fn user_of(uri: &Uri) -> Result<Jid, Denial> {
+    match s2x_address(uri) {
+        Ok(jid) if jid.localpart().is_some() => Ok(jid.bare()),
+        Err(AddressError::Sips) => Err(Denial::Sips),
+        Err(AddressError::Scheme(_)) => {
+            Err(Refusal::new(StatusCode::UNSUPPORTED_URI_SCHEME).into())
+        }
+        Ok(_) | Err(_) => Err(Refusal::new(StatusCode::NOT_FOUND).into()),
+    }
+}

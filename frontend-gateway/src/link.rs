@@ -1,0 +1,164 @@
+//! The link's dialling side: one task for each edge, which attaches again whenever it is lost.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use link::role::Role;
+use link::wire::link_client::LinkClient;
+use link::wire::{FromEdge, FromFrontend};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// Time for TCP and TLS to an edge.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// A link is probed when it has been silent for this long, and ends without an answer.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The wait before the second attempt, which doubles up to the last.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
+const BACK_OFF_LAST: Duration = Duration::from_secs(30);
+
+/// What happens on a link.
+#[derive(Debug)]
+pub enum LinkInput {
+    /// An edge has been attached to.
+    Attached {
+        /// Our number of the link to this edge; a later attachment has another.
+        number: u64,
+        /// The name in the edge's certificate.
+        name: String,
+        /// Takes frames for it; closing it ends the link.
+        frames: mpsc::UnboundedSender<FromFrontend>,
+    },
+    /// The edge sent a frame.
+    Frame {
+        /// The attachment.
+        number: u64,
+        /// The frame.
+        frame: FromEdge,
+    },
+    /// The link is lost.
+    Detached {
+        /// The attachment.
+        number: u64,
+    },
+}
+
+/// Keeps a link to the edge at `address` (`host:port`) until the receiver of `inputs` is gone.
+pub async fn keep<I: From<LinkInput>>(
+    address: String,
+    tls: Arc<ClientConfig>,
+    numbers: Arc<std::sync::atomic::AtomicU64>,
+    inputs: mpsc::Sender<I>,
+) {
+    let mut back_off = BACK_OFF_FIRST;
+    loop {
+        let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match attach(&address, &tls, number, &inputs).await {
+            Ok(()) => back_off = BACK_OFF_FIRST,
+            Err(LinkError::Stopped) => return,
+            Err(error) => {
+                metrics::counter!("gateway_link_failures_total").increment(1);
+                tracing::warn!(edge = address, %error, "no link to the edge");
+            }
+        }
+        tokio::time::sleep(jittered(back_off)).await;
+        back_off = (back_off * 2).min(BACK_OFF_LAST);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("cannot connect: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("the edge refused: {0}")]
+    Refused(#[from] tonic::Status),
+    #[error("the gateway is stopping")]
+    Stopped,
+}
+
+/// Attaches once and carries frames until the link ends.
+async fn attach<I: From<LinkInput>>(
+    address: &str,
+    tls: &Arc<ClientConfig>,
+    number: u64,
+    inputs: &mpsc::Sender<I>,
+) -> Result<(), LinkError> {
+    let (name_found, mut names) = mpsc::channel(1);
+    let channel = connect(address.to_owned(), Arc::clone(tls), name_found).await?;
+    let (frames, outgoing): (_, UnboundedReceiver<FromFrontend>) = mpsc::unbounded_channel();
+    let name = names.recv().await.unwrap_or_default();
+    let attached = LinkInput::Attached { number, name: name.clone(), frames };
+    inputs.send(attached.into()).await.map_err(|_| LinkError::Stopped)?;
+    let result = carry(channel, outgoing, number, inputs).await;
+    tracing::warn!(edge = name, "the link is lost");
+    let detached = LinkInput::Detached { number };
+    inputs.send(detached.into()).await.map_err(|_| LinkError::Stopped)?;
+    result
+}
+
+async fn carry<I: From<LinkInput>>(
+    channel: Channel,
+    outgoing: UnboundedReceiver<FromFrontend>,
+    number: u64,
+    inputs: &mpsc::Sender<I>,
+) -> Result<(), LinkError> {
+    let mut client = LinkClient::new(channel)
+        .max_decoding_message_size(link::FRAME_BYTES_MAX)
+        .max_encoding_message_size(link::FRAME_BYTES_MAX);
+    let mut frames = client.attach(UnboundedReceiverStream::new(outgoing)).await?.into_inner();
+    while let Some(frame) = frames.message().await? {
+        let input = LinkInput::Frame { number, frame };
+        inputs.send(input.into()).await.map_err(|_| LinkError::Stopped)?;
+    }
+    Ok(())
+}
+
+async fn connect(
+    address: String,
+    tls: Arc<ClientConfig>,
+    name_found: mpsc::Sender<String>,
+) -> Result<Channel, tonic::transport::Error> {
+    // The connector decides where to; tonic wants a URI all the same.
+    let endpoint = Endpoint::from_static("http://edge")
+        .connect_timeout(CONNECT_MAX)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER_MAX)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .http2_max_header_list_size(16 * 1024);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (address, tls, name_found) = (address.clone(), tls.clone(), name_found.clone());
+        async move {
+            let socket = TcpStream::connect(&address).await?;
+            socket.set_nodelay(true)?;
+            // The certificate's role is what counts, so that any name will do here.
+            let server_name = ServerName::IpAddress(socket.peer_addr()?.ip().into());
+            let tls = TlsConnector::from(tls).connect(server_name, socket).await?;
+            let name = host::tls::peer_name(tls.get_ref().1.peer_certificates(), Role::Edge);
+            // A second connection of the same channel would be a second attachment.
+            let name = name.ok_or_else(|| io::Error::other("the certificate has no name"))?;
+            name_found.try_send(name).map_err(|_| io::Error::other("the link is lost"))?;
+            Ok::<_, io::Error>(TokioIo::new(tls))
+        }
+    });
+    endpoint.connect_with_connector(connector).await
+}
+
+/// Returns half to all of a wait, so that front ends do not come back all at once.
+fn jittered(wait: Duration) -> Duration {
+    let mut random = [0];
+    // Without randomness the full wait is right as well.
+    let _ = getrandom::fill(&mut random);
+    wait.mul_f64(1.0 - f64::from(random[0]) / 512.0)
+}

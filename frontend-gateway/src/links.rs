@@ -1,0 +1,420 @@
+//! The links to all edges, without IO: which edge gets which stanza, what is unsettled, what waits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use link::batch::take_envelopes;
+use link::sequence::{Received, SequenceError, Unsettled};
+use link::wire::{
+    self, Accepted, Bounced, Envelope, FromEdge, FromFrontend, Hello, Settlement, StreamReport,
+    settlement,
+};
+use sha2::{Digest, Sha256};
+use xmpp_proto::jid::{Domain, JidError};
+use xmpp_proto::stream::DomainPair;
+
+/// How long a stanza waits for a link, unless its purpose decides.
+pub const LINK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The most stanzas that wait for a link or for credit, over all pairs.
+pub const WAITING_MAX: usize = 100_000;
+
+/// Our number of one attachment to one edge; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EdgeId(pub u64);
+
+/// A stanza for a partner. `P` says what it is to its sender, who learns its outcome.
+#[derive(Clone, Debug)]
+pub struct Outbound<P> {
+    /// Unique for ever; the same when the stanza is offered again.
+    pub id: [u8; 16],
+    /// Between whom it goes.
+    pub pair: DomainPair,
+    /// The stanza as a document.
+    pub stanza: Bytes,
+    /// The same in the log of both hosts.
+    pub correlation_id: String,
+    /// What it is to its sender.
+    pub purpose: P,
+}
+
+/// What an edge has told.
+#[derive(Debug)]
+pub enum LinkEvent<P> {
+    /// A stanza came from a partner; it must be settled with [`Links::settle`].
+    Envelope {
+        /// The edge that it came through.
+        edge: EdgeId,
+        /// What the edge says of it. The front end does not trust it.
+        envelope: Envelope,
+    },
+    /// A stanza of ours has its outcome.
+    Settled {
+        /// What it is to its sender.
+        purpose: P,
+        /// Delivered, or why not.
+        outcome: Result<(), Bounced>,
+    },
+    /// Something happened to a stream.
+    Report(StreamReport),
+}
+
+/// An edge that breaks the rules of the link; the link ends, nothing else is disturbed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkViolation {
+    /// The first frame has no hello, or a later one has.
+    #[error("a hello that is missing or out of place")]
+    Hello,
+    /// The edge speaks another version.
+    #[error("contract version {0} is not {version}", version = link::VERSION)]
+    Version(u32),
+    /// The name is not that of the certificate.
+    #[error("the edge calls itself {0:?}, its certificate does not")]
+    Name(String),
+    /// The numbering rules are broken.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// A settlement says nothing.
+    #[error("a settlement without an outcome")]
+    NoOutcome,
+    /// More envelopes than the credit allows.
+    #[error("more unsettled envelopes of a pair than it has credit for")]
+    Credit,
+    /// A domain is none.
+    #[error("a malformed domain: {0}")]
+    Domain(#[from] JidError),
+}
+
+/// All links of this front end.
+#[derive(Debug)]
+pub struct Links<P> {
+    hello: Hello,
+    admission: Option<wire::Admission>,
+    edges: BTreeMap<EdgeId, Edge<P>>,
+    waiting: BTreeMap<DomainPair, VecDeque<Waiting<P>>>,
+    waiting_count: usize,
+}
+
+#[derive(Debug)]
+struct Edge<P> {
+    name: String,
+    said_hello: bool,
+    received: Received,
+    unsettled: Unsettled<Outbound<P>>,
+    outbound: BTreeMap<DomainPair, Outstanding>,
+    inbound: BTreeMap<u64, DomainPair>,
+    inbound_outstanding: BTreeMap<DomainPair, u32>,
+    frame: FromFrontend,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    count: u32,
+    credit: u32,
+}
+
+impl Default for Outstanding {
+    fn default() -> Self {
+        Self { count: 0, credit: link::CREDIT_INITIAL }
+    }
+}
+
+#[derive(Debug)]
+struct Waiting<P> {
+    outbound: Outbound<P>,
+    since: Instant,
+}
+
+impl<P> Links<P> {
+    /// Makes the links of a front end that introduces itself with `hello`.
+    pub fn new(hello: Hello) -> Self {
+        Self {
+            hello,
+            admission: None,
+            edges: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            waiting_count: 0,
+        }
+    }
+
+    /// Returns how many edges are attached.
+    pub fn attached(&self) -> usize {
+        self.edges.values().filter(|edge| edge.said_hello).count()
+    }
+
+    /// Takes an attachment to the edge that the certificate calls `name`.
+    pub fn attach(&mut self, id: EdgeId, name: String) {
+        let frame = FromFrontend {
+            hello: Some(self.hello.clone()),
+            admission: self.admission.clone(),
+            ..FromFrontend::default()
+        };
+        let edge = Edge {
+            name,
+            said_hello: false,
+            received: Received::default(),
+            unsettled: Unsettled::default(),
+            outbound: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            inbound_outstanding: BTreeMap::new(),
+            frame,
+        };
+        self.edges.insert(id, edge);
+    }
+
+    /// Takes the loss of an attachment; what it left unsettled goes to another one.
+    pub fn detach(&mut self, id: EdgeId, now: Instant) {
+        let Some(mut edge) = self.edges.remove(&id) else { return };
+        let mut left: Vec<_> = edge.unsettled.drain().collect();
+        // In front of what has waited longer for a link, so that the order is kept.
+        while let Some(outbound) = left.pop() {
+            let queue = self.waiting.entry(outbound.pair.clone()).or_default();
+            queue.push_front(Waiting { outbound, since: now });
+            self.waiting_count += 1;
+        }
+        self.send_waiting();
+    }
+
+    /// Replaces what the edges may admit.
+    pub fn push_admission(&mut self, admission: wire::Admission) {
+        for edge in self.edges.values_mut() {
+            edge.frame.admission = Some(admission.clone());
+        }
+        self.admission = Some(admission);
+    }
+
+    /// Sends a stanza as soon as an edge can take it.
+    ///
+    /// # Errors
+    /// Gives the stanza back when too many wait already.
+    pub fn send(&mut self, outbound: Outbound<P>, now: Instant) -> Result<(), Outbound<P>> {
+        let behind = self.waiting.get(&outbound.pair).is_some_and(|queue| !queue.is_empty());
+        let outbound = if behind {
+            outbound
+        } else {
+            match self.give(outbound) {
+                Ok(()) => return Ok(()),
+                Err(outbound) => outbound,
+            }
+        };
+        if self.waiting_count >= WAITING_MAX {
+            return Err(outbound);
+        }
+        let queue = self.waiting.entry(outbound.pair.clone()).or_default();
+        queue.push_back(Waiting { outbound, since: now });
+        self.waiting_count += 1;
+        Ok(())
+    }
+
+    /// Takes back stanzas that no edge has been given.
+    pub fn take_back(&mut self, mut which: impl FnMut(&P) -> bool) -> Vec<Outbound<P>> {
+        let mut taken = Vec::new();
+        self.waiting.retain(|_, queue| {
+            let (out, kept) = std::mem::take(queue)
+                .into_iter()
+                .partition(|it: &Waiting<P>| which(&it.outbound.purpose));
+            *queue = kept;
+            let out: VecDeque<Waiting<P>> = out;
+            taken.extend(out.into_iter().map(|it| it.outbound));
+            !queue.is_empty()
+        });
+        self.waiting_count -= taken.len();
+        taken
+    }
+
+    /// Takes a frame of an edge.
+    ///
+    /// # Errors
+    /// Fails when the edge breaks a rule; the owner then ends the link and calls
+    /// [`Links::detach`]. What the frame said before the violation stands.
+    pub fn handle_frame(
+        &mut self,
+        id: EdgeId,
+        frame: FromEdge,
+        events: &mut Vec<LinkEvent<P>>,
+    ) -> Result<(), LinkViolation> {
+        let Some(edge) = self.edges.get_mut(&id) else { return Ok(()) };
+        let introduced = edge.handle_hello(frame.hello)?;
+        for credit in frame.credits {
+            let pair = domain_pair(&credit.local_domain, &credit.remote_domain)?;
+            edge.outbound.entry(pair).or_default().credit = credit.envelopes_max;
+        }
+        for settlement in frame.settlements {
+            events.push(edge.handle_settlement(settlement)?);
+        }
+        for envelope in frame.envelopes {
+            edge.handle_envelope(&envelope)?;
+            events.push(LinkEvent::Envelope { edge: id, envelope });
+        }
+        events.extend(frame.stream_reports.into_iter().map(LinkEvent::Report));
+        if introduced || self.waiting_count > 0 {
+            self.send_waiting();
+        }
+        Ok(())
+    }
+
+    /// Settles an envelope of an edge; one of a lost link needs no settlement.
+    pub fn settle(&mut self, edge: EdgeId, sequence: u64, outcome: Result<(), Bounced>) {
+        let Some(edge) = self.edges.get_mut(&edge) else { return };
+        let Some(pair) = edge.inbound.remove(&sequence) else { return };
+        if let Some(outstanding) = edge.inbound_outstanding.get_mut(&pair) {
+            *outstanding = outstanding.saturating_sub(1);
+            if *outstanding == 0 {
+                edge.inbound_outstanding.remove(&pair);
+            }
+        }
+        let outcome = match outcome {
+            Ok(()) => settlement::Outcome::Accepted(Accepted {}),
+            Err(bounced) => settlement::Outcome::Bounced(bounced),
+        };
+        edge.frame.settlements.push(Settlement { sequence, outcome: Some(outcome) });
+    }
+
+    /// Passes on the answer to a ping that another edge asks for.
+    pub fn pass_barrier_answer(&mut self, ping_id: &str) {
+        for edge in self.edges.values_mut() {
+            edge.frame.barrier_answers.push(wire::BarrierAnswer { id: ping_id.to_owned() });
+        }
+    }
+
+    /// Takes the next frame that is to be sent.
+    pub fn poll_frame(&mut self) -> Option<(EdgeId, FromFrontend)> {
+        let waiting = |edge: &Edge<P>| edge.frame != FromFrontend::default();
+        let (id, edge) = self.edges.iter_mut().find(|(_, edge)| waiting(edge))?;
+        let mut frame = std::mem::take(&mut edge.frame);
+        let envelopes = take_envelopes(&mut frame.envelopes);
+        edge.frame.envelopes = std::mem::replace(&mut frame.envelopes, envelopes);
+        Some((*id, frame))
+    }
+
+    /// Takes the stanzas that have waited too long.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<Outbound<P>> {
+        let mut expired = Vec::new();
+        self.waiting.retain(|_, queue| {
+            while queue.front().is_some_and(|first| first.since + LINK_WAIT_MAX <= now) {
+                expired.extend(queue.pop_front().map(|waiting| waiting.outbound));
+            }
+            !queue.is_empty()
+        });
+        self.waiting_count -= expired.len();
+        expired
+    }
+
+    /// Returns when [`Links::take_expired`] has something to take.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let oldest = self.waiting.values().filter_map(VecDeque::front).map(|first| first.since);
+        oldest.min().map(|since| since + LINK_WAIT_MAX)
+    }
+
+    fn send_waiting(&mut self) {
+        for pair in self.waiting.keys().cloned().collect::<Vec<_>>() {
+            let Some(mut queue) = self.waiting.remove(&pair) else { continue };
+            while let Some(Waiting { outbound, since }) = queue.pop_front() {
+                match self.give(outbound) {
+                    Ok(()) => self.waiting_count -= 1,
+                    Err(outbound) => {
+                        queue.push_front(Waiting { outbound, since });
+                        break;
+                    }
+                }
+            }
+            if !queue.is_empty() {
+                self.waiting.insert(pair, queue);
+            }
+        }
+    }
+
+    /// Gives a stanza to the edge that is the first choice for its pair, if there is credit.
+    fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
+        let introduced = self.edges.values_mut().filter(|edge| edge.said_hello);
+        let first_choice = introduced.max_by_key(|edge| rendezvous(&edge.name, &outbound.pair));
+        match first_choice {
+            Some(edge) => edge.give(outbound),
+            None => Err(outbound),
+        }
+    }
+}
+
+impl<P> Edge<P> {
+    /// Returns whether the edge introduced itself with this frame.
+    fn handle_hello(&mut self, hello: Option<Hello>) -> Result<bool, LinkViolation> {
+        match (self.said_hello, hello) {
+            (true, None) => Ok(false),
+            (false, Some(hello)) => {
+                if hello.version != link::VERSION {
+                    return Err(LinkViolation::Version(hello.version));
+                }
+                if hello.name != self.name {
+                    return Err(LinkViolation::Name(hello.name));
+                }
+                self.said_hello = true;
+                Ok(true)
+            }
+            _ => Err(LinkViolation::Hello),
+        }
+    }
+
+    fn handle_settlement(&mut self, settled: Settlement) -> Result<LinkEvent<P>, LinkViolation> {
+        let outcome = match settled.outcome {
+            Some(settlement::Outcome::Accepted(_)) => Ok(()),
+            Some(settlement::Outcome::Bounced(bounced)) => Err(bounced),
+            None => return Err(LinkViolation::NoOutcome),
+        };
+        let outbound = self.unsettled.settle(settled.sequence)?;
+        if let Some(outstanding) = self.outbound.get_mut(&outbound.pair) {
+            outstanding.count = outstanding.count.saturating_sub(1);
+        }
+        Ok(LinkEvent::Settled { purpose: outbound.purpose, outcome })
+    }
+
+    fn handle_envelope(&mut self, envelope: &Envelope) -> Result<(), LinkViolation> {
+        self.received.accept(envelope.sequence)?;
+        let pair = domain_pair(&envelope.local_domain, &envelope.remote_domain)?;
+        let outstanding = self.inbound_outstanding.entry(pair.clone()).or_default();
+        if *outstanding >= link::CREDIT_INITIAL {
+            return Err(LinkViolation::Credit);
+        }
+        *outstanding += 1;
+        self.inbound.insert(envelope.sequence, pair);
+        Ok(())
+    }
+
+    fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
+        let outstanding = self.outbound.entry(outbound.pair.clone()).or_default();
+        if outstanding.count >= outstanding.credit {
+            return Err(outbound);
+        }
+        outstanding.count += 1;
+        let mut envelope = Envelope {
+            sequence: 0,
+            id: Bytes::copy_from_slice(&outbound.id),
+            local_domain: outbound.pair.local.as_str().to_owned(),
+            remote_domain: outbound.pair.remote.as_str().to_owned(),
+            stanza: outbound.stanza.clone(),
+            correlation_id: outbound.correlation_id.clone(),
+            facts: None,
+        };
+        envelope.sequence = self.unsettled.push(outbound);
+        self.frame.envelopes.push(envelope);
+        Ok(())
+    }
+}
+
+fn domain_pair(local: &str, remote: &str) -> Result<DomainPair, JidError> {
+    Ok(DomainPair { local: Domain::parse(local)?, remote: Domain::parse(remote)? })
+}
+
+/// Weighs an edge for a pair: each pair prefers the edges in an order of its own, in which the
+/// loss of one edge moves only the pairs that it had.
+fn rendezvous(edge: &str, pair: &DomainPair) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [edge, pair.local.as_str(), pair.remote.as_str()] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The links under loss, credit, and edges that break the rules.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use link::sequence::SequenceError;
+use link::wire::{
+    Accepted, Bounced, Credit, Envelope, FromEdge, FromFrontend, Hello, Settlement, settlement,
+};
+use xmpp_proto::jid::Domain;
+use xmpp_proto::stream::DomainPair;
+
+use super::{EdgeId, LINK_WAIT_MAX, LinkEvent, LinkViolation, Links, Outbound};
+
+const A: EdgeId = EdgeId(1);
+const B: EdgeId = EdgeId(2);
+
+fn hello(name: &str) -> Hello {
+    let instance = Bytes::from_static(b"0123456789abcdef");
+    Hello { version: link::VERSION, name: name.into(), instance }
+}
+
+fn links() -> Links<u64> {
+    Links::new(hello("fe"))
+}
+
+fn attach(links: &mut Links<u64>, id: EdgeId, name: &str) {
+    links.attach(id, name.into());
+    let greeting = FromEdge { hello: Some(hello(name)), ..FromEdge::default() };
+    links.handle_frame(id, greeting, &mut Vec::new()).unwrap();
+}
+
+fn outbound(purpose: u64) -> Outbound<u64> {
+    let domain = |name| Domain::parse(name).unwrap();
+    let pair = DomainPair { local: domain("contoso.example"), remote: domain("fabrikam.example") };
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&purpose.to_be_bytes());
+    Outbound { id, pair, stanza: Bytes::new(), correlation_id: String::new(), purpose }
+}
+
+fn frames(links: &mut Links<u64>) -> Vec<(EdgeId, FromFrontend)> {
+    std::iter::from_fn(|| links.poll_frame()).collect()
+}
+
+/// Returns the edge, sequence and purpose of each envelope that is to be sent.
+fn given(links: &mut Links<u64>) -> Vec<(EdgeId, u64, u64)> {
+    let mut given = Vec::new();
+    for (edge, frame) in frames(links) {
+        for envelope in frame.envelopes {
+            let purpose = u64::from_be_bytes(envelope.id[8..].try_into().unwrap());
+            given.push((edge, envelope.sequence, purpose));
+        }
+    }
+    given
+}
+
+fn settlement(sequence: u64) -> FromEdge {
+    let outcome = Some(settlement::Outcome::Accepted(Accepted {}));
+    FromEdge { settlements: vec![Settlement { sequence, outcome }], ..FromEdge::default() }
+}
+
+fn envelope(sequence: u64) -> FromEdge {
+    let envelope = Envelope {
+        sequence,
+        local_domain: "contoso.example".into(),
+        remote_domain: "fabrikam.example".into(),
+        ..Envelope::default()
+    };
+    FromEdge { envelopes: vec![envelope], ..FromEdge::default() }
+}
+
+fn credit(envelopes_max: u32) -> FromEdge {
+    let credit = Credit {
+        local_domain: "contoso.example".into(),
+        remote_domain: "fabrikam.example".into(),
+        envelopes_max,
+    };
+    FromEdge { credits: vec![credit], ..FromEdge::default() }
+}
+
+#[test]
+fn stanzas_wait_for_an_edge_and_go_in_order() {
+    let (mut links, now) = (links(), Instant::now());
+    for purpose in 1..=3 {
+        links.send(outbound(purpose), now).unwrap();
+    }
+    assert_eq!(given(&mut links), []);
+    attach(&mut links, A, "edge");
+    links.send(outbound(4), now).unwrap();
+    assert_eq!(given(&mut links), [(A, 1, 1), (A, 2, 2), (A, 3, 3), (A, 4, 4)]);
+}
+
+#[test]
+fn what_a_lost_link_left_unsettled_goes_to_another_edge_in_order() {
+    let (mut links, now) = (links(), Instant::now());
+    attach(&mut links, A, "edge-1");
+    for purpose in 1..=3 {
+        links.send(outbound(purpose), now).unwrap();
+    }
+    given(&mut links);
+    links.handle_frame(A, settlement(2), &mut Vec::new()).unwrap();
+    links.detach(A, now);
+    links.send(outbound(4), now).unwrap();
+    attach(&mut links, B, "edge-2");
+    assert_eq!(given(&mut links), [(B, 1, 1), (B, 2, 3), (B, 3, 4)]);
+}
+
+#[test]
+fn stanzas_wait_for_credit() {
+    let (mut links, now) = (links(), Instant::now());
+    attach(&mut links, A, "edge");
+    for purpose in 0..=u64::from(link::CREDIT_INITIAL) {
+        links.send(outbound(purpose), now).unwrap();
+    }
+    assert_eq!(given(&mut links).len(), link::CREDIT_INITIAL as usize);
+    let mut events = Vec::new();
+    links.handle_frame(A, settlement(1), &mut events).unwrap();
+    assert!(matches!(events[..], [LinkEvent::Settled { purpose: 0, outcome: Ok(()) }]));
+    assert_eq!(given(&mut links).len(), 1);
+    links.send(outbound(100), now).unwrap();
+    assert_eq!(given(&mut links), []);
+    links.handle_frame(A, credit(1_000), &mut Vec::new()).unwrap();
+    assert_eq!(given(&mut links).len(), 1);
+}
+
+#[test]
+fn a_stanza_without_a_link_expires() {
+    let (mut links, now) = (links(), Instant::now());
+    links.send(outbound(1), now).unwrap();
+    assert_eq!(links.poll_timeout(), Some(now + LINK_WAIT_MAX));
+    let expired = links.take_expired(now + LINK_WAIT_MAX);
+    assert_eq!(expired.len(), 1);
+    attach(&mut links, A, "edge");
+    assert_eq!(given(&mut links), []);
+}
+
+#[test]
+fn only_what_no_edge_has_is_taken_back() {
+    let (mut links, now) = (links(), Instant::now());
+    attach(&mut links, A, "edge");
+    links.handle_frame(A, credit(1), &mut Vec::new()).unwrap();
+    for purpose in 1..=3 {
+        links.send(outbound(purpose), now).unwrap();
+    }
+    given(&mut links);
+    let taken = links.take_back(|purpose| *purpose < 3);
+    assert_eq!(taken.iter().map(|it| it.purpose).collect::<Vec<_>>(), [2]);
+    links.handle_frame(A, settlement(1), &mut Vec::new()).unwrap();
+    assert_eq!(given(&mut links), [(A, 2, 3)]);
+}
+
+#[test]
+fn envelopes_are_settled_once_and_bounces_keep_their_reason() {
+    let mut links = links();
+    attach(&mut links, A, "edge");
+    frames(&mut links);
+    for sequence in 1..=2 {
+        links.handle_frame(A, envelope(sequence), &mut Vec::new()).unwrap();
+    }
+    let bounced = Bounced { condition: "forbidden".into(), ..Bounced::default() };
+    links.settle(A, 2, Err(bounced.clone()));
+    links.settle(A, 2, Ok(()));
+    links.settle(A, 1, Ok(()));
+    let (_, frame) = frames(&mut links).remove(0);
+    assert_eq!(frame.settlements.len(), 2);
+    assert_eq!(frame.settlements[0].outcome, Some(settlement::Outcome::Bounced(bounced)));
+}
+
+#[test]
+fn an_edge_that_breaks_a_rule_is_told_apart() {
+    let violation = |frames: Vec<FromEdge>| {
+        let mut links = links();
+        links.attach(A, "edge".into());
+        let mut results =
+            frames.into_iter().map(|frame| links.handle_frame(A, frame, &mut Vec::new()));
+        results.find_map(Result::err)
+    };
+    let greeting = |name| FromEdge { hello: Some(hello(name)), ..FromEdge::default() };
+    let without_outcome = {
+        let settlements = vec![Settlement { sequence: 1, outcome: None }];
+        FromEdge { settlements, ..FromEdge::default() }
+    };
+    let flood = (1..=u64::from(link::CREDIT_INITIAL) + 1).map(envelope);
+    let cases = [
+        (vec![FromEdge::default()], LinkViolation::Hello),
+        (vec![greeting("edge"), greeting("edge")], LinkViolation::Hello),
+        (vec![greeting("other")], LinkViolation::Name("other".into())),
+        (
+            vec![greeting("edge"), settlement(1)],
+            SequenceError::NotOutstanding { sequence: 1 }.into(),
+        ),
+        (
+            vec![greeting("edge"), envelope(7)],
+            SequenceError::OutOfOrder { expected: 1, received: 7 }.into(),
+        ),
+        (vec![greeting("edge"), without_outcome], LinkViolation::NoOutcome),
+        ([greeting("edge")].into_iter().chain(flood).collect(), LinkViolation::Credit),
+    ];
+    for (frames, expected) in cases {
+        assert_eq!(violation(frames), Some(expected));
+    }
+}

@@ -1,0 +1,295 @@
+//! Reads the policy document and checks it whole: every error at once, with its place.
+
+use std::collections::BTreeMap;
+
+use host::config::{Diagnostic, Read, Recorded, Table};
+use xmpp_proto::jid::{Domain, Jid};
+
+use super::access::{Access, AccessPolicies};
+use super::partner::{Negotiation, PartnerType, QueueLimits, XmppPartner};
+use super::{GatewaySettings, Policy, ServedBy};
+
+/// The most partners, local domains or policies of a document.
+const ENTRIES_MAX: usize = 10_000;
+
+/// Reads a policy document; warnings come with the policy, errors instead of it.
+pub fn parse(text: &str) -> (Option<Policy>, Vec<Diagnostic>) {
+    host::config::parse(text, read)
+}
+
+/// Reads the document.
+///
+/// # Errors
+/// Fails when anything in it is wrong; the table holds what.
+pub fn read(root: &mut Table<'_, '_>) -> Read<Policy> {
+    let mut owners = BTreeMap::new();
+    let local_domains = root.tables("local_domain", |table| local_domain(table, &mut owners));
+    let gateway = root.table("xmpp_gateway", gateway_settings);
+    let connections_max = gateway.as_ref().map_or(20, |settings| settings.partner_connections_max);
+    let partners =
+        root.tables("xmpp_partner", |table| partner(table, connections_max, &mut owners));
+    let access = access_policies(root);
+    let (local_domains, partners) = (local_domains?, partners?);
+    if local_domains.is_empty() {
+        return Err(root.error("local_domain", "at least one [[local_domain]] is needed"));
+    }
+    for (key, count) in [("local_domain", local_domains.len()), ("xmpp_partner", partners.len())] {
+        if count > ENTRIES_MAX {
+            return Err(root.error(key, format!("more than {ENTRIES_MAX} entries")));
+        }
+    }
+    let local_domains = local_domains.into_iter().collect();
+    Ok(Policy { local_domains, partners, access: access?, gateway: gateway? })
+}
+
+fn local_domain(
+    table: &mut Table<'_, '_>,
+    owners: &mut BTreeMap<Domain, &'static str>,
+) -> Read<(Domain, ServedBy)> {
+    let domain: Read<Domain> = table.required("domain");
+    let protocol = table.word("protocol", &[("sip", ())], ());
+    let served_by = table.word("served_by", &[("home", ServedBy::Home)], ServedBy::Home);
+    let domain = own(table, "domain", domain?, "a local domain", owners)?;
+    protocol?;
+    Ok((domain, served_by?))
+}
+
+/// Records that a domain is taken; a domain has exactly one owner and one protocol.
+fn own(
+    table: &Table<'_, '_>,
+    key: &str,
+    domain: Domain,
+    owner: &'static str,
+    owners: &mut BTreeMap<Domain, &'static str>,
+) -> Read<Domain> {
+    match owners.insert(domain.clone(), owner) {
+        None => Ok(domain),
+        Some(earlier) => Err(table.error(key, format!("{domain} is already {earlier}"))),
+    }
+}
+
+fn gateway_settings(table: &mut Table<'_, '_>) -> Read<GatewaySettings> {
+    let connections_max = table.number("connection_limit", 1..=100_000, 1_000);
+    let partner_connections_max = table.number("partner_connection_limit", 1..=10_000, 20);
+    let keep_alive_s = table.number("keep_alive_interval_s", 30..=86_400, 300);
+    let establishment_s_max = table.number("stream_establishment_timeout_s", 5..=600, 60);
+    let inactivity_s_max = table.number("stream_inactivity_timeout_s", 60..=86_400, 600);
+    let subscription_refresh_s =
+        table.number("subscription_refresh_interval_s", 300..=604_800, 28_800);
+    Ok(GatewaySettings {
+        connections_max: narrow(connections_max?),
+        partner_connections_max: narrow(partner_connections_max?),
+        keep_alive_s: keep_alive_s?,
+        establishment_s_max: establishment_s_max?,
+        inactivity_s_max: inactivity_s_max?,
+        subscription_refresh_s: subscription_refresh_s?,
+    })
+}
+
+// For numbers that a range has bounded already.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn partner(
+    table: &mut Table<'_, '_>,
+    connections_max: u32,
+    owners: &mut BTreeMap<Domain, &'static str>,
+) -> Read<XmppPartner> {
+    let domain: Read<Domain> = table.required("domain");
+    let additional: Read<Vec<Domain>> = table.or("additional_domains", Vec::new());
+    let description = table.or("description", String::new());
+    let partner_type = partner_type(table);
+    let negotiation = negotiation(table);
+    let keep_alive = table.or("keep_alive", true);
+    let connections_max = table.number("connection_limit", 1..=10_000, connections_max.into());
+    let proxy_fqdn = table.optional("proxy_fqdn");
+    let allow_private_addresses = table.or("allow_private_addresses", false);
+    let queue = table.table("queue", queue_limits);
+
+    let domain = own(table, "domain", domain?, "the domain of another entry", owners)?;
+    let owned =
+        |domain| own(table, "additional_domains", domain, "the domain of another entry", owners);
+    let additional_domains = additional?.into_iter().map(owned).collect::<Read<_>>()?;
+    let (sasl, dialback) = negotiation?;
+    Ok(XmppPartner {
+        domain,
+        additional_domains,
+        description: description?,
+        partner_type: partner_type?,
+        sasl,
+        dialback,
+        keep_alive: keep_alive?,
+        connections_max: narrow(connections_max?),
+        proxy_fqdn: proxy_fqdn?,
+        allow_private_addresses: allow_private_addresses?,
+        queue: queue?,
+    })
+}
+
+fn partner_type(table: &mut Table<'_, '_>) -> Read<PartnerType> {
+    let all = [PartnerType::Federated, PartnerType::PublicVerified, PartnerType::PublicUnverified];
+    if !table.has("partner_type") {
+        table.warn(
+            "partner_type",
+            "`partner_type` is left out and means \"public-unverified\": the partner's users can \
+             do nothing until the local user has added them",
+        );
+    }
+    let words = all.map(|partner_type| (partner_type.word(), partner_type));
+    table.word("partner_type", &words, PartnerType::PublicUnverified)
+}
+
+/// Reads the three negotiation keys and checks their row of the matrix (`lync.md` 1.5).
+fn negotiation(table: &mut Table<'_, '_>) -> Read<(Negotiation, bool)> {
+    let words = [
+        ("required", Negotiation::Required),
+        ("optional", Negotiation::Optional),
+        ("not-supported", Negotiation::NotSupported),
+    ];
+    let tls = table.word("tls_negotiation", &words, Negotiation::Required);
+    let sasl = table.word("sasl_negotiation", &words, Negotiation::Optional);
+    let dialback = table.or("dialback_negotiation", true);
+    let (tls, sasl, dialback) = (tls?, sasl?, dialback?);
+    if let Some(row) = invalid_row(tls, sasl, dialback) {
+        return Err(table.error("dialback_negotiation", format!(
+            "row {row} of the negotiation matrix is invalid: neither SASL EXTERNAL over TLS nor \
+             dialback is possible"
+        )));
+    }
+    if tls != Negotiation::Required {
+        return Err(table.error(
+            "tls_negotiation",
+            "only \"required\" is served: streams without TLS are refused",
+        ));
+    }
+    if sasl == Negotiation::Required && dialback {
+        table.warn(
+            "dialback_negotiation",
+            "dialback will not operate: `sasl_negotiation` is \"required\"",
+        );
+    }
+    Ok((sasl, dialback))
+}
+
+/// Returns the number of the matrix row if it is one of the five that can never work.
+fn invalid_row(tls: Negotiation, sasl: Negotiation, dialback: bool) -> Option<u8> {
+    use Negotiation::{NotSupported, Optional, Required};
+    match (tls, sasl, dialback) {
+        (_, _, true) => None,
+        (NotSupported, Required, false) => Some(6),
+        (NotSupported, Optional, false) => Some(12),
+        (Required, NotSupported, false) => Some(14),
+        (Optional, NotSupported, false) => Some(16),
+        (NotSupported, NotSupported, false) => Some(18),
+        (Required | Optional, Required | Optional, false) => None,
+    }
+}
+
+fn queue_limits(table: &mut Table<'_, '_>) -> Read<QueueLimits> {
+    let default = QueueLimits::default();
+    let items_max = table.number("items_max", 1..=1_000_000, default.items_max.into());
+    let bytes_max = table.number("bytes_max", 1_048_576..=1_073_741_824, default.bytes_max);
+    let age_s_max = table.number("age_s_max", 1..=3_600, default.age_s_max);
+    Ok(QueueLimits { items_max: narrow(items_max?), bytes_max: bytes_max?, age_s_max: age_s_max? })
+}
+
+fn access_policies(root: &mut Table<'_, '_>) -> Read<AccessPolicies> {
+    let mut policies = AccessPolicies::default();
+    let sites = root.tables("site", |table| site(table, &mut policies));
+    let entries =
+        root.tables("external_access_policy", |table| access_policy(table, &mut policies));
+    sites?;
+    entries?;
+    if let Some(name) = policies.site.keys().find(|name| !policies.sites().contains(name.as_str()))
+    {
+        return Err(root.error(
+            "site",
+            format!("there is a policy for site \"{name}\" but no [[site]] of that name"),
+        ));
+    }
+    if policies.global.is_none() {
+        root.warn(
+            "external_access_policy",
+            "there is no external_access_policy of scope \"global\": users without a nearer one \
+             may not communicate with partners",
+        );
+    }
+    Ok(policies)
+}
+
+fn site(table: &mut Table<'_, '_>, policies: &mut AccessPolicies) -> Read<()> {
+    let name: Read<String> = table.required("name");
+    let users: Read<Vec<Jid>> = table.or("users", Vec::new());
+    let domains: Read<Vec<Domain>> = table.or("domains", Vec::new());
+    let (name, users, domains) = (name?, users?, domains?);
+    for user in users {
+        if policies.members.insert(user.clone(), name.clone()).is_some() {
+            return Err(table.error("users", format!("{user} is a member of two sites")));
+        }
+    }
+    for domain in domains {
+        if policies.member_domains.insert(domain.clone(), name.clone()).is_some() {
+            return Err(table.error("domains", format!("{domain} is a member of two sites")));
+        }
+    }
+    Ok(())
+}
+
+fn access_policy(table: &mut Table<'_, '_>, policies: &mut AccessPolicies) -> Read<()> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Scope {
+        User,
+        Site,
+        Global,
+    }
+    let words = [("user", Scope::User), ("site", Scope::Site), ("global", Scope::Global)];
+    let scope = if table.has("scope") {
+        table.word("scope", &words, Scope::Global)
+    } else {
+        table.required::<String>("scope").map(|_| Scope::Global)
+    };
+    let federation = table.or("federation_access", false);
+    let xmpp = table.or("xmpp_access", false);
+    let name: Read<Option<String>> = table.optional("name");
+    let users: Read<Vec<Jid>> = table.or("users", Vec::new());
+    let (scope, name, users) = (scope?, name?, users?);
+    let access = Access { federation: federation?, xmpp: xmpp? };
+    if access.xmpp && !access.federation {
+        table.warn("xmpp_access", "has no effect without federation_access = true");
+    }
+    if scope != Scope::User && !users.is_empty() {
+        return Err(table.error("users", "only a policy of scope \"user\" is granted to users"));
+    }
+    let twice = match (scope, name) {
+        (Scope::Global, None) => policies.global.replace(access).is_some(),
+        (Scope::Global, Some(_)) => {
+            return Err(table.error("name", "the global policy has no name"));
+        }
+        (_, None) => return Err(table.error("scope", "`name` is missing")),
+        (Scope::Site, Some(name)) => policies.site.insert(name, access).is_some(),
+        (Scope::User, Some(name)) => {
+            grant(table, &name, users, policies)?;
+            policies.user.insert(name, access).is_some()
+        }
+    };
+    if twice {
+        Err(table.error("scope", "there is already a policy of this scope and name"))
+    } else {
+        Ok(())
+    }
+}
+
+fn grant(
+    table: &Table<'_, '_>,
+    name: &str,
+    users: Vec<Jid>,
+    policies: &mut AccessPolicies,
+) -> Result<(), Recorded> {
+    for user in users {
+        if policies.granted.insert(user.clone(), name.into()).is_some() {
+            return Err(table.error("users", format!("{user} was granted two policies")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! The policy document and every gate.
+
+use xmpp_proto::jid::Jid;
+
+use super::document::parse;
+use super::partner::Negotiation;
+use super::{Direction, Gate, Policy, Question, Refusal, Standing, Subject};
+
+const DOCUMENT: &str = r#"
+[[local_domain]]
+domain = "contoso.example"
+
+[[xmpp_partner]]
+domain = "fabrikam.example"
+additional_domains = ["sales.fabrikam.example"]
+partner_type = "federated"
+
+[[xmpp_partner]]
+domain = "public.example"
+partner_type = "public-unverified"
+
+[[site]]
+name = "lab"
+users = ["lee@contoso.example"]
+
+[[external_access_policy]]
+scope = "global"
+federation_access = true
+xmpp_access = true
+
+[[external_access_policy]]
+scope = "site"
+name = "lab"
+federation_access = true
+
+[[external_access_policy]]
+scope = "user"
+name = "nothing"
+users = ["ned@contoso.example"]
+"#;
+
+fn policy() -> Policy {
+    let (policy, diagnostics) = parse(DOCUMENT);
+    assert_eq!(diagnostics, []);
+    policy.unwrap()
+}
+
+fn decide(
+    user: &str,
+    contact: &str,
+    direction: Direction,
+    subject: Subject,
+    standing: Standing,
+) -> Option<Gate> {
+    let (user, contact) = (Jid::parse(user).unwrap(), Jid::parse(contact).unwrap());
+    let question = Question { user: &user, contact: &contact, direction, subject, standing };
+    let policy = policy();
+    let refusal = policy.decide(&question).err();
+    let explained = policy.explain(&question);
+    let last = explained.last().unwrap();
+    assert_eq!(last.result.clone().err(), refusal, "explain says what decide does");
+    assert!(refusal.is_some() || explained.len() == Gate::ALL.len());
+    refusal.map(|refusal| refusal.gate())
+}
+
+fn message(user: &str, contact: &str, direction: Direction) -> Option<Gate> {
+    decide(user, contact, direction, Subject::Message, Standing::Unknown)
+}
+
+#[test]
+fn partners_reach_local_users_and_back() {
+    for direction in [Direction::X2s, Direction::S2x] {
+        for contact in ["juliet@fabrikam.example", "j@sales.fabrikam.example"] {
+            assert_eq!(message("romeo@contoso.example", contact, direction), None);
+        }
+    }
+}
+
+#[test]
+fn each_gate_refuses_by_its_own_name() {
+    let refused = |user, contact| message(user, contact, Direction::X2s);
+    let juliet = "juliet@fabrikam.example";
+    assert_eq!(refused("romeo@elsewhere.example", juliet), Some(Gate::LocalDomain));
+    assert_eq!(refused("romeo@contoso.example", "x@evilfabrikam.example"), Some(Gate::Partner));
+    assert_eq!(refused("romeo@contoso.example", "x@hr.fabrikam.example"), Some(Gate::Partner));
+    assert_eq!(refused("ned@contoso.example", juliet), Some(Gate::FederationAccess));
+    assert_eq!(refused("lee@contoso.example", juliet), Some(Gate::XmppAccess));
+    assert_eq!(refused("romeo@contoso.example", "p@public.example"), Some(Gate::PartnerType));
+    let denied = decide(
+        "romeo@contoso.example",
+        juliet,
+        Direction::X2s,
+        Subject::Presence,
+        Standing::Denied,
+    );
+    assert_eq!(denied, Some(Gate::ContactDecision));
+}
+
+#[test]
+fn an_unverified_contact_may_ask_for_presence_and_may_write_once_it_is_added() {
+    let with = |direction, subject, standing| {
+        decide("romeo@contoso.example", "p@public.example", direction, subject, standing)
+    };
+    let x2s = Direction::X2s;
+    assert_eq!(with(x2s, Subject::Presence, Standing::Unknown), None);
+    assert_eq!(with(x2s, Subject::Message, Standing::Allowed), None);
+    assert_eq!(with(Direction::S2x, Subject::Message, Standing::Unknown), None);
+    assert_eq!(with(Direction::S2x, Subject::Message, Standing::Denied), None);
+}
+
+#[test]
+fn without_any_access_policy_nothing_is_allowed() {
+    let (document, _) = DOCUMENT.split_once("[[site]]").unwrap();
+    let (policy, diagnostics) = parse(document);
+    assert!(diagnostics.iter().any(|found| found.message.contains("scope \"global\"")));
+    let user = Jid::parse("romeo@contoso.example").unwrap();
+    let contact = Jid::parse("juliet@fabrikam.example").unwrap();
+    let question = Question {
+        user: &user,
+        contact: &contact,
+        direction: Direction::X2s,
+        subject: Subject::Message,
+        standing: Standing::Unknown,
+    };
+    let refusal = policy.unwrap().decide(&question).unwrap_err();
+    assert!(matches!(refusal, Refusal::NoFederationAccess { .. }));
+    assert!(refusal.remedy().contains("no external access policy"), "{}", refusal.remedy());
+}
+
+fn errors(document: &str) -> Vec<String> {
+    let (policy, diagnostics) = parse(document);
+    assert_eq!(policy, None, "{document}");
+    diagnostics
+        .into_iter()
+        .filter(|found| found.severity == host::config::Severity::Error)
+        .map(|found| format!("{}:{}: {}", found.line, found.column, found.message))
+        .collect()
+}
+
+#[test]
+fn all_errors_of_a_document_are_reported_at_once() {
+    let document = r#"[[local_domain]]
+domain = "contoso.example"
+served_by = "elsewhere"
+
+[[xmpp_partner]]
+domain = "contoso.example"
+partner_type = "friend"
+
+[[xmpp_partner]]
+domain = "fabrikam.example"
+partner_type = "federated"
+sasl_negotiation = "not-supported"
+dialback_negotiation = false
+connection_limits = 3
+"#;
+    let errors = errors(document);
+    assert_eq!(errors.len(), 5, "{errors:#?}");
+    for (line, part) in [
+        (3, "`served_by`"),
+        (6, "already a local domain"),
+        (7, "\"friend\""),
+        (13, "row 14"),
+        (14, "did you mean `connection_limit`?"),
+    ] {
+        let found = errors.iter().any(|e| e.starts_with(&format!("{line}:")) && e.contains(part));
+        assert!(found, "{line}: {part} is not in {errors:#?}");
+    }
+}
+
+// lync.md 1.5: of the 18 rows, 6, 12, 14, 16 and 18 are invalid.
+#[test]
+fn the_five_invalid_rows_of_the_negotiation_matrix_are_refused_by_number() {
+    let words = ["required", "optional", "not-supported"];
+    let mut row = 0;
+    for sasl in words {
+        for tls in words {
+            for dialback in [true, false] {
+                row += 1;
+                let document = format!(
+                    "[[local_domain]]\ndomain = 'a.example'\n[[xmpp_partner]]\n\
+                     domain = 'b.example'\npartner_type = 'federated'\n\
+                     tls_negotiation = '{tls}'\nsasl_negotiation = '{sasl}'\n\
+                     dialback_negotiation = {dialback}\n"
+                );
+                let (policy, diagnostics) = parse(&document);
+                let invalid =
+                    diagnostics.iter().any(|it| it.message.contains(&format!("row {row} ")));
+                assert_eq!(
+                    invalid,
+                    [6, 12, 14, 16, 18].contains(&row),
+                    "row {row}: {diagnostics:?}"
+                );
+                // Without TLS nothing is served, whatever the matrix says.
+                assert_eq!(policy.is_some(), tls == "required" && !invalid, "row {row}");
+            }
+        }
+    }
+    assert_eq!(row, 18);
+}
+
+#[test]
+fn a_partner_type_that_is_left_out_is_the_strictest_and_warned_of() {
+    let document =
+        "[[local_domain]]\ndomain = 'a.example'\n[[xmpp_partner]]\ndomain = 'b.example'\n";
+    let (policy, diagnostics) = parse(document);
+    let partner = &policy.unwrap().partners[0];
+    assert!(!partner.partner_type.is_approved_at_once());
+    assert_eq!((partner.sasl, partner.dialback), (Negotiation::Optional, true));
+    assert!(
+        diagnostics.iter().any(|found| found.line == 3 && found.message.contains("partner_type"))
+    );
+}
+
+#[test]
+fn the_annotated_policy_is_right() {
+    let (policy, diagnostics) = parse(include_str!("../../../deploy/config/policy.toml"));
+    assert_eq!(diagnostics, []);
+    assert!(policy.is_some());
+}

@@ -1,0 +1,187 @@
+//! Puts the front end together, runs it until it is told to stop, and ends it politely.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use host::command;
+use host::exit::{Cause, Failure};
+use host::observe::{self, Waiting};
+use host::tls::{self, TrustAnchors};
+use link::role::Role;
+use link::wire::Hello;
+use sip_proto::header::SentBy;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::administrator::Socket;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::core::{Core, CoreSettings, StartPolicy};
+use crate::driver::{Driver, INPUTS_MAX, NO_EDGE};
+use crate::flows::Opener;
+use crate::gateway::GatewaySettings;
+use crate::home::HomeSettings;
+use crate::link::keep;
+use crate::policy::{Policy, document};
+use crate::store::sqlite::Sqlite;
+use crate::store::writer::Writer;
+use crate::store::{Loaded, StoreError};
+
+/// Everything that must be there before the front end can run: files read, ports bound.
+pub struct FrontEnd {
+    parts: Parts,
+    sip: Vec<(TcpListener, Option<TlsAcceptor>)>,
+    internal: TcpListener,
+    admin: Socket,
+    store: Sqlite,
+    loaded: Loaded,
+    policy: StartPolicy,
+}
+
+/// Reads the files that the configuration names and checks that they can be used.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    Parts::load(config)?;
+    read_policy(config).map(drop)
+}
+
+/// What the configuration's files hold.
+struct Parts {
+    name: String,
+    identities: Vec<tls::Identity>,
+    link_tls: Arc<rustls::ClientConfig>,
+    acceptor: Option<TlsAcceptor>,
+}
+
+impl Parts {
+    fn load(config: &Config) -> Result<Self, Failure> {
+        let input = |error: tls::IdentityError| Failure::new(Cause::Input, error);
+        let internal = |error: tls::SetupError| Failure::new(Cause::Internal, error);
+        let link_identity = config.link_identity.load().map_err(input)?;
+        let name = link_identity.name_in(Role::Frontend).ok_or_else(|| {
+            let file = config.link_identity.certificate.display();
+            Failure::new(
+                Cause::Input,
+                format!(
+                    "{file} gives no front-end role: no URI name spiffe://isthmus/frontend/<name>"
+                ),
+            )
+        })?;
+        let trust = TrustAnchors::load(&config.link_trust).map_err(input)?;
+        let link_tls = tls::link_client_config(&link_identity, trust).map_err(internal)?;
+        let mut identities = vec![link_identity];
+        let mut acceptor = None;
+        if let Some(files) = &config.home.identity {
+            let identity = files.load().map_err(input)?;
+            let server = tls::plain_server_config(&identity).map_err(internal)?;
+            acceptor = Some(TlsAcceptor::from(Arc::new(server)));
+            identities.push(identity);
+        }
+        Ok(Self { name, identities, link_tls: Arc::new(link_tls), acceptor })
+    }
+}
+
+/// Reads the policy document that the configuration names; returns it with its text.
+fn read_policy(config: &Config) -> Result<(Policy, String), Failure> {
+    let text = host::config::open(&config.policy);
+    let text = text.map_err(|error| Failure::new(Cause::Input, error))?;
+    let policy = command::check(&config.policy, &text, document::read)?;
+    Ok((policy, text))
+}
+
+/// Returns the policy that counts: the newest of the store, else the configured file.
+fn start_policy(config: &Config, loaded: &Loaded) -> Result<StartPolicy, Failure> {
+    let Some(stored) = &loaded.policy else {
+        let (policy, text) = read_policy(config)?;
+        return Ok(StartPolicy { version: 1, policy, to_store: Some(text) });
+    };
+    let name = format!("version {} of the policy in the store", stored.version);
+    let policy = command::check(name.as_ref(), &stored.text, document::read)?;
+    Ok(StartPolicy { version: stored.version, policy, to_store: None })
+}
+
+impl FrontEnd {
+    /// Reads all files, opens the store and binds all ports, before anything starts.
+    pub async fn prepare(config: &Config) -> Result<Self, Failure> {
+        let parts = Parts::load(config)?;
+        let failed = |error: StoreError| Failure::new(Cause::Store, error);
+        let mut store = Sqlite::open(&config.store).map_err(failed)?;
+        let secret = store.dialback_secret(&random::<32>()?).map_err(failed)?;
+        let mut loaded = store.load(Now::read().unix_ms).map_err(failed)?;
+        loaded.dialback_secret = secret;
+        let policy = start_policy(config, &loaded)?;
+        let mut sip = Vec::new();
+        for address in &config.home.listen {
+            sip.push((bind("home.listen", *address).await?, None));
+        }
+        for address in &config.home.listen_tls {
+            sip.push((bind("home.listen_tls", *address).await?, parts.acceptor.clone()));
+        }
+        let internal = bind("internal.listen", config.internal_listen).await?;
+        let admin = Socket::bind(&config.admin).map_err(|error| {
+            let path = config.admin.display();
+            let text = format!("cannot listen on {path} (admin.socket): {error}");
+            Failure::new(Cause::Unavailable, text)
+        })?;
+        Ok(Self { parts, sip, internal, admin, store, loaded, policy })
+    }
+
+    /// Runs until `stop` is cancelled.
+    pub async fn run(self, config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+        let metrics = observe::start_metrics().map_err(|it| Failure::new(Cause::Internal, it))?;
+        let waiting = Waiting::from([("link", NO_EDGE.to_owned())]);
+        let (ready, readiness) = watch::channel(waiting);
+        let (inputs, received) = mpsc::channel(INPUTS_MAX);
+        let (answers, answered) = mpsc::unbounded_channel();
+        let core = restore(config, self.loaded, self.policy, &self.parts.name)?;
+        let writer =
+            Writer::start(self.store, answers).map_err(|it| Failure::new(Cause::Internal, it))?;
+
+        let opener = Arc::new(Opener::new(inputs.clone(), config.home.connections_max));
+        for (listener, acceptor) in self.sip {
+            tokio::spawn(Arc::clone(&opener).listen(listener, acceptor, stop.clone()));
+        }
+        let numbers = Arc::new(AtomicU64::new(1));
+        for edge in &config.edges {
+            let (tls, numbers) = (Arc::clone(&self.parts.link_tls), Arc::clone(&numbers));
+            let dialling = keep(edge.clone(), tls, numbers, inputs.clone());
+            let stop = stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(dialling).await });
+        }
+        tokio::spawn(self.admin.serve(inputs, stop.clone()));
+        tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
+        tokio::spawn(tls::renew_on_hangup(self.parts.identities));
+        tracing::info!(name = self.parts.name, "the front end is running");
+        Driver::new(core, writer, opener, ready).run(received, answered, stop).await;
+        Ok(())
+    }
+}
+
+fn restore(
+    config: &Config,
+    loaded: Loaded,
+    policy: StartPolicy,
+    name: &str,
+) -> Result<Core, Failure> {
+    let sent_by = SentBy { host: config.home.name.clone(), port: None };
+    let home = HomeSettings { sent_by: sent_by.clone(), messages: config.home.messages };
+    let settings = CoreSettings { gateway: GatewaySettings::new(sent_by), home };
+    let instance = random::<16>()?.to_vec().into();
+    let hello = Hello { version: link::VERSION, name: name.to_owned(), instance };
+    let seeds = [random()?, random()?, random()?];
+    Ok(Core::restore(loaded, policy, settings, hello, seeds, Now::read()))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::new(Cause::Internal, error))?;
+    Ok(bytes)
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(Cause::Unavailable, format!("cannot listen on {address} ({key}): {error}"))
+    })
+}

@@ -1,0 +1,209 @@
+//! What the tests of gateway and home share: a clock by hand, messages from and to text, and the
+//! store as it would be after a restart.
+
+use std::time::{Duration, Instant};
+
+use sip_proto::frame::{Frame, Framer};
+use sip_proto::limits::Limits;
+use sip_proto::message::{Message, OutgoingResponse, Request, Response};
+use sip_proto::{Headers, StatusCode};
+use xmpp_proto::jid::Jid;
+use xmpp_proto::xml::{Element, parse_document};
+
+use crate::clock::{Now, milliseconds};
+use crate::policy::{Policy, document};
+use crate::store::record::HomeMessage;
+use crate::store::sqlite::Sqlite;
+use crate::store::{Loaded, Write};
+
+/// The wall clock when a test begins.
+pub(crate) const BEGIN_MS: u64 = 1_800_000_000_000;
+
+/// The local SIP domain is example.net; the partners are of all three types.
+pub(crate) const POLICY: &str = r#"
+[[local_domain]]
+domain = "example.net"
+
+[[xmpp_partner]]
+domain = "example.com"
+additional_domains = ["also.example.com"]
+partner_type = "federated"
+
+[[xmpp_partner]]
+domain = "verified.example"
+partner_type = "public-verified"
+
+[[xmpp_partner]]
+domain = "public.example"
+partner_type = "public-unverified"
+
+[[external_access_policy]]
+scope = "global"
+federation_access = true
+xmpp_access = true
+
+[[external_access_policy]]
+scope = "user"
+name = "nothing"
+users = ["hermit@example.net"]
+"#;
+
+/// Reads a policy document that has no errors.
+pub(crate) fn policy(document: &str) -> Policy {
+    let (policy, diagnostics) = document::parse(document);
+    policy.unwrap_or_else(|| panic!("{diagnostics:?}"))
+}
+
+pub(crate) fn jid(text: &str) -> Jid {
+    Jid::parse(text).unwrap()
+}
+
+pub(crate) fn status(code: u16) -> StatusCode {
+    StatusCode::new(code).unwrap()
+}
+
+/// A clock that only the test moves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    begin: Instant,
+    pub(crate) now: Now,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        let instant = Instant::now();
+        Self { begin: instant, now: Now { instant, unix_ms: BEGIN_MS } }
+    }
+
+    pub(crate) fn set(&mut self, instant: Instant) {
+        self.now.unix_ms += milliseconds(instant - self.now.instant);
+        self.now.instant = instant;
+    }
+
+    /// Returns the time since the test began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now.instant - self.begin
+    }
+}
+
+/// Moves a machine to the time `$clock.now + $duration`, waking it whenever it asked for.
+///
+/// It is an error of the machine to ask for a time that has come again and again.
+macro_rules! advance {
+    ($stage:expr, $duration:expr) => {{
+        let target = $stage.clock.now.instant + $duration;
+        let mut wakes_at_once = 0;
+        while let Some(due) = $stage.poll_timeout().filter(|due| *due <= target) {
+            wakes_at_once = if due > $stage.clock.now.instant { 0 } else { wakes_at_once + 1 };
+            assert!(wakes_at_once < 8, "it asks to be woken without end");
+            $stage.clock.set(due.max($stage.clock.now.instant));
+            $stage.wake();
+        }
+        $stage.clock.set(target);
+    }};
+}
+pub(crate) use advance;
+
+/// Turns lines into a SIP message: CRLF at the ends of the head, and what it lacks of Via,
+/// Max-Forwards and Content-Length. `serial` makes the branch unique.
+pub(crate) fn sip(text: &str, serial: u64) -> Vec<u8> {
+    let text = text.trim_start();
+    let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
+    let has = |name: &str| head.lines().any(|line| line.starts_with(name));
+    let mut lines: Vec<String> = head.lines().map(|line| line.trim_end().to_owned()).collect();
+    if !has("Via:") {
+        let via = format!("Via: SIP/2.0/TCP inside.example.net;branch=z9hG4bK-test-{serial}");
+        lines.insert(1, via);
+    }
+    if !has("Max-Forwards:") && !head.starts_with("SIP/2.0") {
+        lines.push("Max-Forwards: 70".into());
+    }
+    if !has("Content-Length:") {
+        lines.push(format!("Content-Length: {}", body.len()));
+    }
+    let mut bytes = lines.join("\r\n").into_bytes();
+    bytes.extend_from_slice(b"\r\n\r\n");
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+/// Reads what was sent; all of it must be whole messages.
+pub(crate) fn messages(bytes: &[u8]) -> Vec<Message> {
+    let mut framer = Framer::new(Limits::default());
+    framer.handle_bytes(bytes);
+    let frames = std::iter::from_fn(|| framer.poll_frame()).collect::<Vec<_>>();
+    assert!(!framer.is_inside_message(), "half a message was sent");
+    let message = |frame| match frame {
+        Frame::Message(message) => Some(message),
+        Frame::Ping => None,
+        Frame::Failure(failure) => panic!("we sent what is no SIP: {failure:?}"),
+    };
+    frames.into_iter().filter_map(message).collect()
+}
+
+/// Returns the answer to a request, as its receiver would write it.
+pub(crate) fn answer(request: &Request, code: u16, extra: &[(&str, &str)]) -> Vec<u8> {
+    let mut response = OutgoingResponse::to(request, status(code), Some("answerer"));
+    for (name, value) in extra {
+        match *name {
+            "Reason" => response = response.with_reason_phrase(value),
+            name => {
+                let known = sip_proto::header::HeaderName::parse(name);
+                response.headers_mut().push_text(known, value);
+            }
+        }
+    }
+    response.to_bytes().to_vec()
+}
+
+/// Returns the first row of a header field, empty when there is none.
+pub(crate) fn header<'a>(headers: &'a Headers, name: &str) -> &'a str {
+    let known = sip_proto::header::HeaderName::parse(name);
+    headers.first(known).or_else(|| headers.first_other(name)).unwrap_or_default()
+}
+
+pub(crate) fn body(request: &Request) -> &str {
+    std::str::from_utf8(request.body()).unwrap()
+}
+
+/// Says code and reason phrase of an answer.
+pub(crate) fn said(response: &Response) -> String {
+    format!("{} {}", response.status().code(), response.reason_phrase())
+}
+
+/// Reads a stanza as on a stream between servers.
+pub(crate) fn stanza(text: &str) -> Element {
+    let limits = xmpp_proto::limits::Limits::AFTER_AUTHENTICATION;
+    let at = text.find(['>', ' ', '/']).unwrap();
+    let text = format!("{} xmlns='jabber:server'{}", &text[..at], &text[at..]);
+    parse_document(text.as_bytes(), &limits).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Every write that was confirmed: what a process that starts anew finds.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) writes: Vec<Write>,
+}
+
+impl Ledger {
+    /// Loads what the real store makes of the writes.
+    pub(crate) fn load(&self, now: Now) -> Loaded {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(&directory.path().join("store")).unwrap();
+        store.apply(self.writes.iter()).unwrap();
+        let mut loaded = store.load(now.unix_ms).unwrap();
+        loaded.dialback_secret = b"dialback-secret".to_vec();
+        loaded
+    }
+
+    /// Reads messages that are kept for a home user, oldest first.
+    pub(crate) fn kept_messages(&self, user: &Jid, count_max: usize) -> Vec<HomeMessage> {
+        let dropped = |id| self.writes.contains(&Write::DropMessage { id });
+        let kept = self.writes.iter().filter_map(|write| match write {
+            Write::KeepMessage(message) => Some(message.clone()),
+            _ => None,
+        });
+        let of_user = kept.filter(|it| it.aor == user.to_string() && !dropped(it.id));
+        of_user.take(count_max).collect()
+    }
+}

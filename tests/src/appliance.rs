@@ -1,0 +1,346 @@
+//! The two processes under test, configured as an administrator would, started, killed, asked.
+
+use std::env;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::account::Account;
+use crate::namespace::{NAME_SERVER, Place};
+use crate::process::Process;
+use crate::test_ca::{Leaf, TestCa};
+use crate::wait::{Deadline, until};
+
+/// How long the processes may take until they are ready, in seconds.
+const START_S_MAX: u64 = 20;
+
+/// Where the edge is reached by partners and by the front end.
+pub const EDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+/// The port of the link.
+pub const LINK_PORT: u16 = 23456;
+
+/// The port of metrics and health, on both hosts.
+const INTERNAL_PORT: u16 = 9090;
+
+/// A policy that lets the users of `contoso.example` and of `fabrikam.example` reach each other.
+pub const OPEN_POLICY: &str = r#"
+[[local_domain]]
+domain = "contoso.example"
+
+[[xmpp_partner]]
+domain = "fabrikam.example"
+partner_type = "federated"
+allow_private_addresses = true
+
+[[external_access_policy]]
+scope = "global"
+federation_access = true
+xmpp_access = true
+"#;
+
+/// An appliance before its start.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// The domain whose certificate the edge and the home show.
+    pub domain: &'a str,
+    /// The policy document that the store begins with.
+    pub policy: &'a str,
+    /// Where the home is reached, on ports 5060 (TCP) and 5061 (TLS).
+    pub home: Ipv4Addr,
+    /// More lines of the front end's `[home]` table.
+    pub home_settings: &'a str,
+    /// Whether the partners' authority is trusted by the edge, and the edge's by partners.
+    pub is_certified: bool,
+    /// The level of the logs.
+    pub log_level: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self {
+            domain: "contoso.example",
+            policy: OPEN_POLICY,
+            home: Ipv4Addr::new(127, 0, 0, 4),
+            home_settings: "",
+            is_certified: true,
+            log_level: "debug",
+        }
+    }
+}
+
+/// A running edge and front end.
+pub struct Appliance {
+    home: Ipv4Addr,
+    directory: PathBuf,
+    edge: Process,
+    frontend: Process,
+}
+
+impl Setup<'_> {
+    /// Writes the files of both hosts into the test's directory; `ca` issues their certificates.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be written.
+    pub fn write(&self, place: &Place, ca: &TestCa) {
+        let own_ca;
+        let public_ca = if self.is_certified {
+            ca
+        } else {
+            own_ca = TestCa::new(place.directory(), "edge-ca");
+            &own_ca
+        };
+        let public = public_ca.issue(&Leaf::server(self.domain), "edge-public");
+        let home = ca.issue(&Leaf::server(self.domain).address(self.home), "home");
+        let link_ca = TestCa::new(place.directory(), "link-ca");
+        let edge = link_ca.issue(&Leaf::link("edge", "edge1"), "edge-link");
+        let frontend = link_ca.issue(&Leaf::link("frontend", "frontend1"), "frontend-link");
+        let (trust, link_trust) = (ca.certificate(), link_ca.certificate());
+        let Self { home: home_address, home_settings, log_level, .. } = self;
+        place.write(
+            "edge.toml",
+            &format!(
+                "[xmpp]\nlisten = [\"{EDGE}:5269\"]\ncertificate = {:?}\nkey = {:?}\n\
+             trust = [{trust:?}]\nsystem_trust = false\n\
+             [link]\nlisten = \"{EDGE}:{LINK_PORT}\"\ncertificate = {:?}\nkey = {:?}\n\
+             trust = [{link_trust:?}]\n\
+             [internal]\nlisten = \"{EDGE}:{INTERNAL_PORT}\"\n\
+             [resolver]\nname_servers = [\"{NAME_SERVER}:53\"]\n\
+             [log]\nlevel = \"{log_level}\"\n",
+                public.certificate, public.key, edge.certificate, edge.key,
+            ),
+        );
+        place.write(
+            "frontend.toml",
+            &format!(
+                "[link]\nedges = [\"{EDGE}:{LINK_PORT}\"]\ncertificate = {:?}\nkey = {:?}\n\
+             trust = [{link_trust:?}]\n\
+             [home]\nname = \"{home_address}\"\nlisten = [\"{home_address}:5060\"]\n\
+             listen_tls = [\"{home_address}:5061\"]\ncertificate = {:?}\nkey = {:?}\n\
+             {home_settings}\n\
+             [store]\nfile = {:?}\n[policy]\nfile = {:?}\n[admin]\nsocket = {:?}\n\
+             [internal]\nlisten = \"{home_address}:{INTERNAL_PORT}\"\n\
+             [log]\nlevel = \"{log_level}\"\n",
+                frontend.certificate,
+                frontend.key,
+                home.certificate,
+                home.key,
+                place.directory().join("store.sqlite"),
+                place.write("policy.toml", self.policy),
+                place.directory().join("admin.socket"),
+            ),
+        );
+    }
+
+    /// Starts both processes and waits until each is ready.
+    ///
+    /// # Panics
+    ///
+    /// When one of them does not become ready.
+    pub fn start(&self, place: &Place, ca: &TestCa) -> Appliance {
+        self.write(place, ca);
+        let directory = place.directory().to_owned();
+        let edge = launch("edge-proxy", "edge", &directory);
+        let frontend = launch("frontend-gateway", "frontend", &directory);
+        let appliance = Appliance { home: self.home, directory, edge, frontend };
+        appliance.wait_until_ready();
+        appliance
+    }
+}
+
+impl Appliance {
+    /// Where users connect with TCP.
+    pub fn sip(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.home, 5060)
+    }
+
+    /// Where users connect with TLS.
+    pub fn sip_tls(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.home, 5061)
+    }
+
+    /// The edge: its log, its end, its cost.
+    pub fn edge(&mut self) -> &mut Process {
+        &mut self.edge
+    }
+
+    /// The front end: its log, its end, its cost.
+    pub fn frontend(&mut self) -> &mut Process {
+        &mut self.frontend
+    }
+
+    /// Waits until both processes say that they are ready.
+    ///
+    /// # Panics
+    ///
+    /// When one of them does not.
+    pub fn wait_until_ready(&self) {
+        for (name, address) in [("edge", EDGE), ("frontend", self.home)] {
+            until(&format!("a ready {name}"), Deadline::after_s(START_S_MAX), || {
+                match page(address, "/readyz") {
+                    Ok(text) if text.starts_with("HTTP/1.1 200") => Ok(()),
+                    Ok(text) => Err(text),
+                    Err(error) => Err(error.to_string()),
+                }
+            });
+        }
+    }
+
+    /// Starts the front end again, after its end, with the same files.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn restart_frontend(&mut self) {
+        self.frontend.kill_9();
+        self.frontend = launch("frontend-gateway", "frontend", &self.directory);
+    }
+
+    /// Starts the edge again, after its end, with the same files.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn restart_edge(&mut self) {
+        self.edge.kill_9();
+        self.edge = launch("edge-proxy", "edge", &self.directory);
+    }
+
+    /// Runs a command of the front end's command line; `input` is its standard input.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be run.
+    pub fn command(&self, arguments: &[&str], input: &str) -> Output {
+        run_command("frontend-gateway", "frontend", &self.directory, arguments, input)
+    }
+
+    /// Adds a user to the home.
+    ///
+    /// # Panics
+    ///
+    /// When the front end refuses it.
+    pub fn add_user(&self, account: &Account<'_>) {
+        self.add_user_with(account, &[]);
+    }
+
+    /// Adds a user whose devices know only MD5.
+    ///
+    /// # Panics
+    ///
+    /// When the front end refuses it.
+    pub fn add_legacy_user(&self, account: &Account<'_>) {
+        self.add_user_with(account, &["--legacy-digest"]);
+    }
+
+    fn add_user_with(&self, account: &Account<'_>, options: &[&str]) {
+        let address = format!("{}@{}", account.user, account.domain);
+        let arguments = [&["user", "add", &address], options].concat();
+        let output = self.command(&arguments, account.password);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Asks what stands between two addresses; gives the verdict and every line.
+    ///
+    /// # Panics
+    ///
+    /// When the command neither passes nor refuses.
+    pub fn explain(&self, from: &str, to: &str) -> (bool, String) {
+        let output = self.command(&["explain", from, to], "");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.code() {
+            Some(0) => (true, text(&output.stdout)),
+            Some(77) => (false, text(&output.stderr)),
+            other => panic!("explain ended with {other:?}: {}", text(&output.stderr)),
+        }
+    }
+
+    /// The sum of a counter of the front end over all of its labels that hold `labels`.
+    ///
+    /// # Panics
+    ///
+    /// When the page cannot be read.
+    pub fn frontend_counter(&self, name: &str, labels: &str) -> f64 {
+        counter(self.home, name, labels)
+    }
+
+    /// The sum of a counter of the edge over all of its labels that hold `labels`.
+    ///
+    /// # Panics
+    ///
+    /// When the page cannot be read.
+    pub fn edge_counter(&self, name: &str, labels: &str) -> f64 {
+        counter(EDGE, name, labels)
+    }
+}
+
+/// Runs a command line of one of the two programs with the configuration `<file>.toml`.
+///
+/// # Panics
+///
+/// When it cannot be run.
+pub fn run_command(
+    program: &str,
+    file: &str,
+    directory: &Path,
+    arguments: &[&str],
+    input: &str,
+) -> Output {
+    let mut command = Command::new(binary(program));
+    command.arg("--config").arg(directory.join(format!("{file}.toml"))).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    // A command that reads nothing may have ended.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().unwrap_or_else(|error| panic!("{program}: {error}"))
+}
+
+/// Starts one of the two programs; `name` names its configuration and its log.
+///
+/// # Panics
+///
+/// When it cannot be started.
+pub fn launch(program: &str, name: &str, directory: &Path) -> Process {
+    let mut command = Command::new(binary(program));
+    command.arg("run").arg("--config").arg(directory.join(format!("{name}.toml")));
+    Process::start(name, directory, command)
+}
+
+/// The release build, which `tests/run.sh` makes; `ISTHMUS_PROGRAMS` names another directory.
+fn binary(program: &str) -> PathBuf {
+    let directory = match env::var_os("ISTHMUS_PROGRAMS") {
+        Some(directory) => PathBuf::from(directory),
+        None => {
+            // The test binary is <target>/<profile>/deps/it-<hash>.
+            let own = env::current_exe().expect("the test binary has a path");
+            own.ancestors().nth(3).expect("it is in a target directory").join("release")
+        }
+    };
+    let path = directory.join(program);
+    assert!(path.exists(), "{} is missing: run tests/run.sh, or build it", path.display());
+    path
+}
+
+fn page(address: Ipv4Addr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((address, INTERNAL_PORT))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn counter(address: Ipv4Addr, name: &str, labels: &str) -> f64 {
+    let text = page(address, "/metrics").expect("the metrics can be read");
+    let of_name = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && line.contains(labels)
+    };
+    let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next());
+    values.filter_map(|value| value.parse::<f64>().ok()).sum()
+}
