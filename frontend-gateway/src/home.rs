@@ -118,7 +118,10 @@ enum Purpose {
 /// What came of a request that the home sent.
 enum Answer<'a> {
     Response(&'a sip_proto::message::Response),
-    None,
+    /// Nothing came in time.
+    Timeout,
+    /// The flow was lost, or could not be opened.
+    Lost,
 }
 
 /// The home.
@@ -256,7 +259,7 @@ impl Home {
         self.subscribed_on.retain(|_, flow| *flow != id);
         self.layer.handle_flow_closed(id);
         for (_, purpose) in self.connecting.remove(&id).unwrap_or_default() {
-            self.finish(purpose, &Answer::None, now);
+            self.finish(purpose, &Answer::Lost, now);
         }
         self.drain(now);
     }
@@ -414,7 +417,7 @@ impl Home {
             Ok(client) => drop(self.purposes.insert(client, purpose)),
             Err(error) => {
                 tracing::error!(%error, "a SIP request could not be sent");
-                self.finish(purpose, &Answer::None, now);
+                self.finish(purpose, &Answer::Lost, now);
             }
         }
     }
@@ -458,9 +461,14 @@ impl Home {
                         self.finish(purpose, &Answer::Response(&response), now);
                     }
                 }
-                TransactionEvent::Timeout(client) | TransactionEvent::FlowClosed(client) => {
+                TransactionEvent::Timeout(client) => {
                     if let Some(purpose) = self.purposes.remove(&client) {
-                        self.finish(purpose, &Answer::None, now);
+                        self.finish(purpose, &Answer::Timeout, now);
+                    }
+                }
+                TransactionEvent::FlowClosed(client) => {
+                    if let Some(purpose) = self.purposes.remove(&client) {
+                        self.finish(purpose, &Answer::Lost, now);
                     }
                 }
             }
@@ -471,7 +479,7 @@ impl Home {
         match purpose {
             Purpose::Relay(server, request) => self.finish_relay(server, &request, answer, now),
             Purpose::Fork(delivery) => self.finish_fork(delivery, answer, now),
-            Purpose::Notify(dialog) => self.finish_notify(&dialog, answer),
+            Purpose::Notify(dialog) => self.finish_notify(&dialog, answer, now),
             Purpose::Notice => {}
         }
     }

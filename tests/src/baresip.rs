@@ -76,13 +76,15 @@ impl Baresip {
         self.process.send_line(&format!("/message {text}"));
     }
 
-    /// Waits for a text of one line from an address-of-record, received after `mark`.
+    /// Waits for a text of one line from any device of an address-of-record, received after
+    /// `mark`.
     ///
     /// # Panics
     ///
-    /// When none comes.
+    /// When none comes, or it is from somebody else.
     pub fn expect_text(&mut self, mark: Mark, from: &str, text: &str, deadline: Deadline) {
-        self.process.wait_for_line_after(mark, &format!("{from}: \"{text}\""), deadline);
+        let line = self.process.wait_for_line_after(mark, &format!(": \"{text}\""), deadline);
+        assert!(line.contains(from), "{line}");
     }
 
     /// Publishes that the user is online, or offline, unless that is published already.

@@ -62,6 +62,7 @@ impl Setup<'_> {
              default_proxy=0\n\
              [auth_info_0]\nusername={user}\npasswd={password}\nrealm={domain}\ndomain={domain}\n\
              [proxy_0]\nreg_proxy=<sip:{server}:{port};transport=tls>\n\
+             reg_route=<sip:{server}:{port};transport=tls;lr>\n\
              reg_identity=sip:{user}@{domain}\nreg_expires=600\nreg_sendregister=1\npublish=1\n\
              [friend_0]\nurl=<{friend}>\npol=accept\nsubscribe=1\n\
              [misc]\nstore_friends=0\n",
@@ -81,14 +82,15 @@ impl Linphonec {
         self.process.send_line(&format!("chat {to} {text}"));
     }
 
-    /// Waits for a text from an address-of-record, received after `mark`.
+    /// Waits for a text from any device of an address-of-record, received after `mark`.
     ///
     /// # Panics
     ///
-    /// When none comes.
+    /// When none comes, or it is from somebody else.
     pub fn expect_text(&mut self, mark: Mark, from: &str, text: &str, deadline: Deadline) {
-        let line = format!("Message received from {from}: {text}");
-        self.process.wait_for_line_after(mark, &line, deadline);
+        let line = self.process.wait_for_line_after(mark, &format!(": {text}"), deadline);
+        let (start, _) = line.split_once(&format!(": {text}")).expect("the line was chosen by it");
+        assert!(start.starts_with("Message received from") && start.contains(from), "{line}");
     }
 
     /// Waits until the friend is seen `Online`, `Offline` or `Away`, after `mark`.

@@ -119,7 +119,7 @@ impl Home {
                 let reason = response.reason_phrase().to_owned();
                 delivery.refused = Some((response.status(), reason));
             }
-            Answer::Response(_) | Answer::None => {}
+            Answer::Response(_) | Answer::Timeout | Answer::Lost => {}
         }
         if self.deliveries.open.get(&id).is_some_and(|delivery| delivery.waiting == 0)
             && let Some(delivery) = self.deliveries.open.remove(&id)

@@ -97,8 +97,9 @@ pub fn contact(user: Option<&str>, local: SocketAddr, transport: Transport) -> N
     NameAddr::new(uri)
 }
 
-/// Says whether a request is routed through somebody else than the home.
-pub fn is_routed_elsewhere(request: &Request) -> bool {
+/// Says whether a request is routed through somebody else than the home; `is_own` knows its names.
+pub fn is_routed_elsewhere(request: &Request, is_own: impl Fn(&Host) -> bool) -> bool {
     let Ok(Some(Route(hops))) = request.headers().typed::<Route>() else { return false };
-    hops.iter().any(|hop| hop.uri().user() != Some(ROUTE_USER))
+    let mut uris = hops.iter().map(NameAddr::uri);
+    uris.any(|uri| uri.user() != Some(ROUTE_USER) && !uri.host().is_some_and(&is_own))
 }

@@ -4,9 +4,9 @@ use sip_proto::header::HeaderName;
 use sip_proto::inspect::{Capabilities, MethodRules, inspect};
 use sip_proto::message::{OutgoingResponse, Request};
 use sip_proto::transaction::{Arrival, FlowId, ServerId};
-use sip_proto::uri::{Scheme, Uri};
+use sip_proto::uri::{Host, Scheme, Uri};
 use sip_proto::{Method, Refusal, StatusCode, registrar};
-use xmpp_proto::jid::Jid;
+use xmpp_proto::jid::{Domain, Jid};
 
 use super::accounts::Authentication;
 use super::{Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
@@ -159,7 +159,7 @@ impl Home {
         if !self.location.has_registered(&sender, asked.flow) {
             self.prove(asked, request, &sender)?;
         }
-        if forward::is_routed_elsewhere(request) {
+        if forward::is_routed_elsewhere(request, |host| self.is_own(asked, host)) {
             return Err(Denial::new(StatusCode::FORBIDDEN, "Route Not Followed"));
         }
         match request.method() {
@@ -188,6 +188,15 @@ impl Home {
             }
             Authentication::Challenge(challenges) => Err(Denial::Challenged(challenges)),
         }
+    }
+
+    /// Says whether a host is the home: its name, one of its addresses, a domain that it serves.
+    fn is_own(&self, asked: &Asked<'_>, host: &Host) -> bool {
+        let local = self.flows.get(&asked.flow).and_then(|flow| flow.ends).map(|ends| ends.local);
+        let domain = host.name().and_then(|name| Domain::parse(name).ok());
+        *host == self.settings.sent_by.host
+            || host.address().is_some_and(|it| local.is_some_and(|local| local.ip() == it))
+            || domain.is_some_and(|it| asked.facts.policy.served_by(&it).is_some())
     }
 
     fn is_local(&self, asked: &Asked<'_>, request: &Request) -> bool {
@@ -238,17 +247,16 @@ impl Home {
                 let response = forward::response(request, response);
                 self.respond(server, &response, now);
             }
-            // For a NOTIFY this keeps the subscription: its watcher may come back.
-            Answer::None => {
-                if let (Method::Notify, Ok(watcher)) =
-                    (request.method(), user_of(request.to().uri()))
-                {
-                    self.unreached.insert(watcher);
-                }
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                self.respond_status(server, request, status, "Not Reachable", now);
+            Answer::Lost | Answer::Timeout if *request.method() == Method::Notify => {
+                self.finish_lost_notify(server, request, answer, now);
             }
+            Answer::Lost | Answer::Timeout => self.respond_unreachable(server, request, now),
         }
+    }
+
+    pub(super) fn respond_unreachable(&mut self, server: ServerId, request: &Request, now: Now) {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.respond_status(server, request, status, "Not Reachable", now);
     }
 }
 

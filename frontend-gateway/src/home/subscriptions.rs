@@ -3,7 +3,7 @@
 use sip_proto::dialog::DialogId;
 use sip_proto::header::NameAddr;
 use sip_proto::message::Request;
-use sip_proto::transaction::FlowId;
+use sip_proto::transaction::{FlowId, ServerId};
 use sip_proto::uri::Uri;
 use sip_proto::usage::subscription::{Standing, unknown_subscription};
 use sip_proto::{Refusal, StatusCode};
@@ -101,18 +101,42 @@ impl Home {
         asked: &Asked<'_>,
         request: &Request,
     ) -> Result<(), Denial> {
-        let user = user_of(request.to().uri())?;
+        let watcher = user_of(request.to().uri())?;
+        let onward = forward::request(request, request.uri())?;
         let tag = request.to().tag().unwrap_or_default().to_owned();
         let dialog = (request.call_id().as_str().to_owned(), tag);
         let flow = self.subscribed_on.get(&dialog).copied();
-        let onward = forward::request(request, request.uri())?;
-        let purpose = Purpose::Relay(asked.server, Box::new(request.clone()));
-        let reach = self.reach_of(&user, request.uri(), flow, asked.now);
-        match reach {
-            Some(reach) => self.send_to(&user, &reach, onward, purpose, asked.now),
-            None => self.finish(purpose, &Answer::None, asked.now),
+        match self.reach_of(&watcher, request.uri(), flow, asked.now) {
+            Some(reach) => {
+                let purpose = Purpose::Relay(asked.server, Box::new(request.clone()));
+                self.send_to(&watcher, &reach, onward, purpose, asked.now);
+            }
+            None => {
+                self.unreached.insert(watcher);
+                self.respond_unreachable(asked.server, request, asked.now);
+            }
         }
         Ok(())
+    }
+
+    /// A NOTIFY of the gateway was lost with its flow: another one of the watcher may do.
+    pub(super) fn finish_lost_notify(
+        &mut self,
+        server: ServerId,
+        request: &Request,
+        answer: &Answer<'_>,
+        now: Now,
+    ) {
+        if let Ok(watcher) = user_of(request.to().uri()) {
+            let reach = self.open_reach(&watcher, now).filter(|_| matches!(answer, Answer::Lost));
+            if let (Some(reach), Ok(onward)) = (reach, forward::request(request, request.uri())) {
+                let purpose = Purpose::Relay(server, Box::new(request.clone()));
+                return self.send_to(&watcher, &reach, onward, purpose, now);
+            }
+            self.unreached.insert(watcher);
+        }
+        // This keeps the subscription: its watcher may come back.
+        self.respond_unreachable(server, request, now);
     }
 
     /// Sends the NOTIFYs that are due.
@@ -135,32 +159,46 @@ impl Home {
         }
     }
 
-    pub(super) fn finish_notify(&mut self, dialog: &DialogId, answer: &Answer<'_>) {
+    pub(super) fn finish_notify(&mut self, dialog: &DialogId, answer: &Answer<'_>, now: Now) {
         let status = match answer {
             Answer::Response(response) => response.status(),
             // The connection is lost, not the subscription: the device registers again, and is
             // told anew then. One that does not lets the subscription run out.
-            Answer::None => {
-                self.unreached.extend(self.agent.watcher(dialog).cloned());
+            Answer::Timeout | Answer::Lost => {
+                if let Some(watcher) = self.agent.watcher(dialog).cloned() {
+                    match self.open_reach(&watcher, now) {
+                        Some(_) if matches!(answer, Answer::Lost) => self.agent.renew(&watcher),
+                        _ => drop(self.unreached.insert(watcher)),
+                    }
+                }
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
         if let Some(write) = self.agent.handle_notify_response(dialog, Some(status)) {
             self.commits.write(write);
         }
+        self.send_notifies(now);
     }
 
     /// Returns how a device is reached that is known by its dialog: on the flow of the dialog, on
-    /// the flow on which it registered, else on one opened to its address if it has registered it.
+    /// one on which its user has registered, else on one opened to an address that the user has
+    /// registered.
     fn reach_of(&self, user: &Jid, uri: &Uri, flow: Option<FlowId>, now: Now) -> Option<Reach> {
         if let Some(flow) = flow.filter(|flow| self.flows.contains_key(flow)) {
             return Some(Reach { uri: uri.clone(), flow: Some(flow) });
         }
-        let reaches = self.location.reach(user, now);
-        let same = |reach: &&Reach| reach.uri.is_equivalent(uri);
-        let open = |reach: &&Reach| reach.flow.is_some_and(|it| self.flows.contains_key(&it));
-        let found = reaches.iter().find(same).or_else(|| reaches.iter().find(open));
-        found.or_else(|| reaches.first()).cloned()
+        self.open_reach(user, now).or_else(|| {
+            let reaches = self.location.reach(user, now);
+            let same = reaches.iter().find(|reach| reach.uri.is_equivalent(uri));
+            same.or(reaches.first()).cloned()
+        })
+    }
+
+    /// Returns an open flow on which a user has registered, the newest first.
+    fn open_reach(&self, user: &Jid, now: Now) -> Option<Reach> {
+        let reaches = self.location.reach(user, now).into_iter();
+        let open = reaches.filter(|it| it.flow.is_some_and(|it| self.flows.contains_key(&it)));
+        open.max_by_key(|reach| reach.flow)
     }
 
     /// Returns where requests of a dialog with the home go.
