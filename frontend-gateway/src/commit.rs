@@ -5,86 +5,131 @@ use std::time::{Duration, Instant};
 
 use crate::store::Write;
 
-/// How long writes are held back after a commit that failed.
+/// How long decisions are held back after a commit that failed.
 pub const RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// The most writes that are held back; what is beyond is given up.
-pub const HELD_WRITES_MAX: usize = 100_000;
+/// The most decisions that are held back while the store fails; a further one that nothing
+/// follows is given up.
+pub const HELD_DECISIONS_MAX: usize = 100_000;
 
 /// Groups the writes of one round of the gateway into one commit.
 ///
-/// A write that something follows is forgotten when its commit fails: what follows the failure
-/// deals with it. Any other write says what already is, and is tried again.
+/// An offer is written once or not at all: when its commit fails, what follows the failure deals
+/// with it. A decision says what already is: when its commit fails, it is tried again, and
+/// decisions that were taken later wait behind it, so that the last one about a thing wins.
 /// `S` is a step of the owner.
 #[derive(Debug)]
 pub struct Commits<S> {
     last_id: u64,
-    writes: Vec<Write>,
-    followers: Vec<Follower<S>>,
-    waiting: BTreeMap<u64, Vec<Follower<S>>>,
-    held: Vec<Write>,
+    offers: Vec<Offer<S>>,
+    decisions: Vec<Decision<S>>,
+    waiting: BTreeMap<u64, Waiting<S>>,
+    /// The commit that has decisions and is not answered.
+    deciding: Option<u64>,
     held_until: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Follower<S> {
-    write: usize,
+struct Offer<S> {
+    write: Write,
     on_success: S,
     on_failure: S,
+}
+
+#[derive(Debug)]
+struct Decision<S> {
+    write: Write,
+    step: Option<S>,
+}
+
+/// What follows the answer to a commit; the writes of its offers came first.
+#[derive(Debug)]
+struct Waiting<S> {
+    offers: Vec<(S, S)>,
+    decisions: Vec<Option<S>>,
 }
 
 impl<S> Default for Commits<S> {
     fn default() -> Self {
         Self {
             last_id: 0,
-            writes: Vec::new(),
-            followers: Vec::new(),
+            offers: Vec::new(),
+            decisions: Vec::new(),
             waiting: BTreeMap::new(),
-            held: Vec::new(),
+            deciding: None,
             held_until: None,
         }
     }
 }
 
 impl<S> Commits<S> {
-    /// Adds a write that nothing waits for.
+    /// Adds a decision that nothing follows.
     pub fn write(&mut self, write: Write) {
-        self.writes.push(write);
+        if self.decisions.len() >= HELD_DECISIONS_MAX {
+            metrics::counter!("gateway_decisions_given_up_total").increment(1);
+            return;
+        }
+        self.decisions.push(Decision { write, step: None });
     }
 
-    /// Adds a write with what follows its success and its failure.
+    /// Adds a decision with what follows once it is on the disk, which may be after several
+    /// attempts.
+    pub fn write_and(&mut self, write: Write, step: S) {
+        self.decisions.push(Decision { write, step: Some(step) });
+    }
+
+    /// Adds an offer with what follows its success and its failure.
     pub fn write_then(&mut self, write: Write, on_success: S, on_failure: S) {
-        self.followers.push(Follower { write: self.writes.len(), on_success, on_failure });
-        self.writes.push(write);
+        self.offers.push(Offer { write, on_success, on_failure });
     }
 
     /// Takes the commit of this round, if there is anything to write.
     pub fn take(&mut self) -> Option<(u64, Vec<Write>)> {
-        if self.writes.is_empty() {
+        let may_decide = self.deciding.is_none() && self.held_until.is_none();
+        let mut decisions = Vec::new();
+        if may_decide {
+            std::mem::swap(&mut decisions, &mut self.decisions);
+        }
+        if self.offers.is_empty() && decisions.is_empty() {
             return None;
         }
         self.last_id += 1;
-        self.waiting.insert(self.last_id, std::mem::take(&mut self.followers));
-        Some((self.last_id, std::mem::take(&mut self.writes)))
+        if !decisions.is_empty() {
+            self.deciding = Some(self.last_id);
+        }
+        let mut writes = Vec::with_capacity(self.offers.len() + decisions.len());
+        let mut waiting = Waiting { offers: Vec::new(), decisions: Vec::new() };
+        for offer in self.offers.drain(..) {
+            writes.push(offer.write);
+            waiting.offers.push((offer.on_success, offer.on_failure));
+        }
+        for decision in decisions {
+            writes.push(decision.write);
+            waiting.decisions.push(decision.step);
+        }
+        self.waiting.insert(self.last_id, waiting);
+        Some((self.last_id, writes))
     }
 
     /// Returns the steps that follow a commit that succeeded.
     pub fn succeed(&mut self, id: u64) -> Vec<S> {
-        let followers = self.waiting.remove(&id).unwrap_or_default();
-        followers.into_iter().map(|follower| follower.on_success).collect()
+        let Some(waiting) = self.answered(id) else { return Vec::new() };
+        let offers = waiting.offers.into_iter().map(|(on_success, _)| on_success);
+        offers.chain(waiting.decisions.into_iter().flatten()).collect()
     }
 
     /// Returns the steps that follow a commit that failed with these writes.
     pub fn fail(&mut self, id: u64, writes: Vec<Write>, now: Instant) -> Vec<S> {
-        let followers = self.waiting.remove(&id).unwrap_or_default();
-        let mut awaited = followers.iter().map(|follower| follower.write).peekable();
-        for (index, write) in writes.into_iter().enumerate() {
-            if awaited.next_if_eq(&index).is_none() && self.held.len() < HELD_WRITES_MAX {
-                self.held.push(write);
-            }
+        let Some(waiting) = self.answered(id) else { return Vec::new() };
+        let writes = writes.into_iter().skip(waiting.offers.len());
+        let decided = writes.zip(waiting.decisions);
+        let mut decisions: Vec<_> = decided.map(|(write, step)| Decision { write, step }).collect();
+        if !decisions.is_empty() {
+            decisions.append(&mut self.decisions);
+            self.decisions = decisions;
+            self.held_until = Some(now + RETRY_WAIT);
         }
-        self.held_until = Some(now + RETRY_WAIT);
-        followers.into_iter().map(|follower| follower.on_failure).collect()
+        waiting.offers.into_iter().map(|(_, on_failure)| on_failure).collect()
     }
 
     /// Returns when [`Commits::handle_timeout`] is due.
@@ -92,17 +137,16 @@ impl<S> Commits<S> {
         self.held_until
     }
 
-    /// Tries again what was held back.
+    /// Lets decisions be tried again that were held back.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.held_until.is_some_and(|until| until <= now) {
-            self.held_until = None;
-            // In front: what was decided since then must win over what was held.
-            let later = std::mem::replace(&mut self.writes, std::mem::take(&mut self.held));
-            for follower in &mut self.followers {
-                follower.write += self.writes.len();
-            }
-            self.writes.extend(later);
+        self.held_until = self.held_until.filter(|until| *until > now);
+    }
+
+    fn answered(&mut self, id: u64) -> Option<Waiting<S>> {
+        if self.deciding == Some(id) {
+            self.deciding = None;
         }
+        self.waiting.remove(&id)
     }
 }
 
@@ -118,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_of_a_commit_follow_its_own_outcome() {
+    fn an_offer_follows_the_outcome_of_its_own_commit_and_is_not_tried_again() {
         let mut commits = Commits::default();
         assert_eq!(commits.take(), None);
         commits.write_then(drop_message(1), "stored 1", "lost 1");
@@ -128,25 +172,44 @@ mod tests {
         assert_eq!(commits.fail(second, writes, Instant::now()), ["lost 2"]);
         assert_eq!(commits.succeed(first), ["stored 1"]);
         assert_eq!(commits.succeed(first), Vec::<&str>::new());
+        assert_eq!((commits.take(), commits.poll_timeout()), (None, None));
     }
 
     #[test]
-    fn a_failed_write_that_nothing_follows_is_tried_again_before_later_ones() {
+    fn a_decision_is_tried_again_until_it_is_on_the_disk_and_then_followed() {
         let start = Instant::now();
         let mut commits = Commits::default();
-        commits.write(drop_message(1));
+        commits.write_and(drop_message(1), "decided");
         commits.write_then(drop_message(2), "stored", "lost");
-        commits.write(drop_message(3));
         let (id, writes) = commits.take().unwrap();
-        commits.fail(id, writes, start);
+        assert_eq!(commits.fail(id, writes, start), ["lost"]);
+        assert_eq!(commits.take(), None, "not at once");
         assert_eq!(commits.poll_timeout(), Some(start + RETRY_WAIT));
-
-        commits.write_then(drop_message(4), "stored 4", "lost 4");
         commits.handle_timeout(start + RETRY_WAIT);
         let (id, writes) = commits.take().unwrap();
-        assert_eq!(writes, [1, 3, 4].map(drop_message));
-        assert_eq!(commits.poll_timeout(), None);
-        assert_eq!(commits.fail(id, writes, start), ["lost 4"]);
-        assert_eq!(commits.held, [1, 3].map(drop_message));
+        assert_eq!(writes, [drop_message(1)]);
+        assert_eq!(commits.succeed(id), ["decided"]);
+        assert_eq!((commits.take(), commits.poll_timeout()), (None, None));
+    }
+
+    #[test]
+    fn a_later_decision_never_overtakes_an_earlier_one_and_an_offer_does() {
+        let start = Instant::now();
+        let mut commits = Commits::default();
+        commits.write_and(drop_message(1), "1");
+        let (first, writes) = commits.take().unwrap();
+        commits.write_and(drop_message(2), "2");
+        assert_eq!(commits.take(), None, "the first may still fail");
+        commits.write_then(drop_message(3), "3", "lost");
+        let (offer, offered) = commits.take().unwrap();
+        assert_eq!(offered, [drop_message(3)]);
+        assert_eq!(commits.succeed(offer), ["3"]);
+        assert!(commits.fail(first, writes, start).is_empty());
+        commits.write_and(drop_message(4), "4");
+        assert_eq!(commits.take(), None);
+        commits.handle_timeout(start + RETRY_WAIT);
+        let (id, writes) = commits.take().unwrap();
+        assert_eq!(writes, [1, 2, 4].map(drop_message));
+        assert_eq!(commits.succeed(id), ["1", "2", "4"]);
     }
 }

@@ -9,10 +9,13 @@
 //! | the outcome of a commit | [`Gateway::handle_commit`] | the [`Step`] that waits for it |
 
 mod iq;
+mod outcomes;
 mod pager_s2x;
 mod pager_x2s;
 mod requests;
 mod s2x_announcements;
+mod s2x_answers;
+mod s2x_failures;
 mod s2x_presence;
 mod s2x_watches;
 mod stanzas;
@@ -48,8 +51,8 @@ use crate::facts::Facts;
 use crate::journal::Journal;
 use crate::links::{EdgeId, LinkEvent, LinkViolation, Links, Outbound};
 use crate::store::{Loaded, Write};
-use pager_s2x::Answers;
 use pager_x2s::Conversations;
+use s2x_answers::Answers;
 use s2x_watches::S2xSubscriptions;
 use threads::Threads;
 use watch::Watch;
@@ -131,7 +134,7 @@ enum Step {
     NotAccepted(u64),
     /// A message is to go back to its sender.
     SendBounce(u64),
-    /// An envelope is settled, whatever came of the write.
+    /// An envelope is settled: what it asked for is on the disk.
     Settle(EdgeId, u64),
 }
 
@@ -197,6 +200,7 @@ impl Gateway {
         for record in open {
             self.resume_message(&record, now);
         }
+        self.drain(now);
     }
 
     /// Takes an attachment to an edge.

@@ -207,20 +207,20 @@ impl<P> Links<P> {
         Ok(())
     }
 
-    /// Takes back stanzas that no edge has been given.
-    pub fn take_back(&mut self, mut which: impl FnMut(&P) -> bool) -> Vec<Outbound<P>> {
-        let mut taken = Vec::new();
-        self.waiting.retain(|_, queue| {
-            let (out, kept) = std::mem::take(queue)
-                .into_iter()
-                .partition(|it: &Waiting<P>| which(&it.outbound.purpose));
-            *queue = kept;
-            let out: VecDeque<Waiting<P>> = out;
-            taken.extend(out.into_iter().map(|it| it.outbound));
-            !queue.is_empty()
-        });
-        self.waiting_count -= taken.len();
-        taken
+    /// Takes back the first stanza between two domains that `which` picks and no edge has.
+    pub fn take_back(
+        &mut self,
+        pair: &DomainPair,
+        which: impl Fn(&P) -> bool,
+    ) -> Option<Outbound<P>> {
+        let queue = self.waiting.get_mut(pair)?;
+        let at = queue.iter().position(|it| which(&it.outbound.purpose))?;
+        let taken = queue.remove(at)?;
+        if queue.is_empty() {
+            self.waiting.remove(pair);
+        }
+        self.waiting_count -= 1;
+        Some(taken.outbound)
     }
 
     /// Takes a frame of an edge.

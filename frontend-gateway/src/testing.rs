@@ -86,23 +86,30 @@ impl Clock {
     }
 }
 
-/// Moves a machine to the time `$clock.now + $duration`, waking it whenever it asked for.
-///
-/// It is an error of the machine to ask for a time that has come again and again.
-macro_rules! advance {
-    ($stage:expr, $duration:expr) => {{
-        let target = $stage.clock.now.instant + $duration;
+/// A machine with its clock.
+pub(crate) trait Timed {
+    fn clock(&mut self) -> &mut Clock;
+
+    /// Returns when the machine asks to be woken.
+    fn due(&self) -> Option<Instant>;
+
+    /// Wakes the machine.
+    fn wake(&mut self);
+
+    /// Lets time pass, and wakes the machine whenever it asked for it.
+    fn advance(&mut self, duration: Duration) {
+        let target = self.clock().now.instant + duration;
         let mut wakes_at_once = 0;
-        while let Some(due) = $stage.poll_timeout().filter(|due| *due <= target) {
-            wakes_at_once = if due > $stage.clock.now.instant { 0 } else { wakes_at_once + 1 };
-            assert!(wakes_at_once < 8, "it asks to be woken without end");
-            $stage.clock.set(due.max($stage.clock.now.instant));
-            $stage.wake();
+        while let Some(due) = self.due().filter(|due| *due <= target) {
+            let now = self.clock().now.instant;
+            wakes_at_once = if due > now { 0 } else { wakes_at_once + 1 };
+            assert!(wakes_at_once < 8, "the machine asks to be woken without end");
+            self.clock().set(due.max(now));
+            self.wake();
         }
-        $stage.clock.set(target);
-    }};
+        self.clock().set(target);
+    }
 }
-pub(crate) use advance;
 
 /// Turns lines into a SIP message: CRLF at the ends of the head, and what it lacks of Via,
 /// Max-Forwards and Content-Length. `serial` makes the branch unique.

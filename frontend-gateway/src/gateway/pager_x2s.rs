@@ -6,20 +6,19 @@ use std::time::{Duration, Instant};
 use sip_proto::header::{CallId, Contact, NameAddr, TypedHeader};
 use sip_proto::message::Response;
 use xmpp_proto::jid::{Domain, Jid};
-use xmpp_proto::limits::Limits;
 use xmpp_proto::stanza::Stanza;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
-use xmpp_proto::stream::DomainPair;
 use xmpp_proto::xml::{Element, parse_document, write_document};
 
+use super::outcomes::written_limits;
 use super::stanzas::{Arrived, Verdict, refused};
-use super::{Gateway, Purpose, RequestPurpose, Step};
+use super::{Gateway, RequestPurpose, Step};
 use crate::clock::Now;
 use crate::facts::Facts;
 use crate::journal::Standing;
 use crate::links::EdgeId;
 use crate::policy::Subject;
-use crate::store::record::{BounceReason, Direction, JournalRecord, Outcome};
+use crate::store::record::{Direction, JournalRecord, Outcome};
 use crate::translate::error::s2x_error;
 use crate::translate::message::{Identifiers, Text, request_bytes, x2s_message, x2s_text};
 
@@ -33,7 +32,7 @@ const REPEAT_WAIT: Duration = Duration::from_secs(2);
 const SEQUENCE_MODULUS: u64 = 1 << 31;
 
 /// Sender and recipient, bare.
-type Key = (Jid, Jid);
+pub(super) type Key = (Jid, Jid);
 
 /// Messages of XMPP users that have no outcome, by conversation; one of each is under way.
 #[derive(Debug, Default)]
@@ -53,7 +52,7 @@ struct Accepting {
 }
 
 #[derive(Debug)]
-struct Item {
+pub(super) struct Item {
     id: u64,
     from: Jid,
     to: Jid,
@@ -62,7 +61,7 @@ struct Item {
 }
 
 impl Item {
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         (self.from.bare(), self.to.bare())
     }
 }
@@ -77,7 +76,7 @@ impl Conversations {
     }
 
     /// Takes out the message that is under way; it has its outcome or goes back.
-    fn take(&mut self, id: u64) -> Option<Item> {
+    pub(super) fn take(&mut self, id: u64) -> Option<Item> {
         let key = self.keys.remove(&id)?;
         let queue = self.queues.get_mut(&key)?;
         let item = queue.pop_front()?;
@@ -216,7 +215,7 @@ impl Gateway {
     }
 
     /// Sends the message whose turn it is.
-    fn send_first(&mut self, key: &Key, now: Now) {
+    pub(super) fn send_first(&mut self, key: &Key, now: Now) {
         let Some(queue) = self.conversations.queues.get_mut(key) else { return };
         let Some(mut item) = queue.pop_front() else { return };
         item.first_sent.get_or_insert(now.instant);
@@ -297,78 +296,10 @@ impl Gateway {
         }
     }
 
-    /// Decides that a message goes back to its sender, and lets the next one have its turn.
-    fn return_message(&mut self, id: u64, error: StanzaError, now: Now) {
-        let reason = BounceReason {
-            condition: error.condition.name().to_owned(),
-            text: error.text.unwrap_or_default(),
-            address: error.address,
-        };
-        if let Some(write) = self.journal.bounce(id, reason) {
-            self.commits.write_then(write, Step::SendBounce(id), Step::SendBounce(id));
-        }
-        if let Some(item) = self.conversations.take(id) {
-            self.send_first(&item.key(), now);
-        }
-    }
-
-    /// Sends a message back to its sender.
-    pub(super) fn send_bounce(&mut self, id: u64, now: Now) {
-        let Some(record) = self.journal.open(id) else { return };
-        let reason = record.bounce.clone().unwrap_or_default();
-        let correlation_id = record.correlation_id.clone();
-        let stanza = parse_document(&record.stanza, &written_limits()).ok();
-        let Some((reply, pair)) = stanza.as_ref().and_then(|stanza| reply(stanza, &reason)) else {
-            tracing::error!(correlation_id, "a message cannot be sent back");
-            return self.settle_message(id, Outcome::Bounced(reason), now);
-        };
-        let envelope_id = self.derive(&["bounce", &id.to_string()]);
-        self.send_stanza(&reply, pair, envelope_id, correlation_id, Purpose::Bounce(id), now);
-    }
-
-    pub(super) fn bounce_settled(
-        &mut self,
-        id: u64,
-        outcome: &Result<(), link::wire::Bounced>,
-        now: Now,
-    ) {
-        let Some(record) = self.journal.open(id) else { return };
-        let reason = record.bounce.clone().unwrap_or_default();
-        if let Err(bounced) = outcome {
-            let correlation_id = &record.correlation_id;
-            tracing::warn!(correlation_id, reason = bounced.text, "a sender could not be told");
-        }
-        self.settle_message(id, Outcome::Bounced(reason), now);
-    }
-
-    /// Records the outcome of a message.
-    pub(super) fn settle_message(&mut self, id: u64, outcome: Outcome, now: Now) {
-        let Some(record) = self.journal.open(id) else { return };
-        let direction = match record.direction {
-            Direction::X2s => "x2s",
-            Direction::S2x => "s2x",
-        };
-        let correlation_id = record.correlation_id.clone();
-        let label = match &outcome {
-            Outcome::Delivered => "delivered",
-            Outcome::Bounced(_) => "bounced",
-        };
-        metrics::counter!("gateway_messages_total", "direction" => direction, "outcome" => label)
-            .increment(1);
-        tracing::debug!(correlation_id, direction, outcome = label, "a message has its outcome");
-        if let Outcome::Bounced(reason) = &outcome {
-            let condition = &reason.condition;
-            tracing::info!(correlation_id, direction, condition, "a message went back");
-        }
-        if let Some(write) = self.journal.settle(id, outcome, now) {
-            self.commits.write(write);
-        }
-    }
-
     /// Goes on with a message that the process before this one had accepted.
     pub(super) fn resume_message(&mut self, record: &JournalRecord, now: Now) {
         match (record.direction, &record.bounce) {
-            (Direction::S2x, _) => self.resume_s2x(record, now),
+            (Direction::S2x, _) => self.send_message(record.id, now),
             (Direction::X2s, Some(_)) => self.send_bounce(record.id, now),
             (Direction::X2s, None) => match read_item(record) {
                 Some(item) => {
@@ -383,10 +314,6 @@ impl Gateway {
             },
         }
     }
-}
-
-fn written_limits() -> Limits {
-    Limits::AFTER_AUTHENTICATION.of_written_form().of_written_form()
 }
 
 /// Returns the stanza with the language of its stream where it has none of its own.
@@ -404,18 +331,4 @@ fn read_item(record: &JournalRecord) -> Option<Item> {
     let (from, to) = (stanza.from().ok()??, stanza.to().ok()??);
     let text = x2s_text(&element, None)?;
     Some(Item { id: record.id, from, to, text, first_sent: None })
-}
-
-/// Returns the error for a stored stanza, and between whom it goes.
-fn reply(element: &Element, reason: &BounceReason) -> Option<(Element, DomainPair)> {
-    let stanza = Stanza::of(element)?;
-    let (from, to) = (stanza.from().ok()??, stanza.to().ok()??);
-    let condition =
-        StanzaCondition::of_name(&reason.condition).unwrap_or(StanzaCondition::UndefinedCondition);
-    let error = StanzaError {
-        address: reason.address.clone(),
-        ..StanzaError::new(condition).with_text(reason.text.clone())
-    };
-    let pair = DomainPair { local: to.domain().clone(), remote: from.domain().clone() };
-    Some((error.reply_to(&stanza, to.domain())?, pair))
 }

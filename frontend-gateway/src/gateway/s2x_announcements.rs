@@ -29,8 +29,7 @@ impl Gateway {
         self.s2x.for_each_dialog(|it| *it == watch, |it| it.notifier.approve());
         let state = AuthorisationState::Active;
         let write = watch.record(record::Direction::S2x, state, now.unix_ms);
-        let settle = || Step::Settle(arrived.edge, arrived.envelope.sequence);
-        self.commits.write_then(write, settle(), settle());
+        self.commits.write_and(write, Step::Settle(arrived.edge, arrived.envelope.sequence));
         Verdict::Later
     }
 
@@ -40,8 +39,8 @@ impl Gateway {
         if !self.forget_contact(&watch, &TerminationReason::Rejected) {
             return Verdict::Done;
         }
-        let settle = || Step::Settle(arrived.edge, arrived.envelope.sequence);
-        self.commits.write_then(watch.removal(), settle(), settle());
+        let settle = Step::Settle(arrived.edge, arrived.envelope.sequence);
+        self.commits.write_and(watch.removal(), settle);
         Verdict::Later
     }
 

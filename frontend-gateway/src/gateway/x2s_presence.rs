@@ -46,9 +46,8 @@ impl Gateway {
         }
         let state = AuthorisationState::Pending;
         // Settled when it is on the disk: the sender's server asks once, and we must not forget.
-        let settle = || Step::Settle(arrived.edge, arrived.envelope.sequence);
-        let write = watch.record(Direction::X2s, state, now.unix_ms);
-        self.commits.write_then(write, settle(), settle());
+        let settle = Step::Settle(arrived.edge, arrived.envelope.sequence);
+        self.commits.write_and(watch.record(Direction::X2s, state, now.unix_ms), settle);
         self.x2s.remove(&watch);
         self.x2s.insert(watch.clone(), Watching::new(state, now.unix_ms));
         self.begin_subscription(&watch, now);
@@ -66,8 +65,8 @@ impl Gateway {
         if let Some(subscriber) = &mut watching.subscriber {
             subscriber.unsubscribe(now.instant);
         }
-        let settle = || Step::Settle(arrived.edge, arrived.envelope.sequence);
-        self.commits.write_then(watch.removal(), settle(), settle());
+        let settle = Step::Settle(arrived.edge, arrived.envelope.sequence);
+        self.commits.write_and(watch.removal(), settle);
         if !is_subscribed {
             self.tell_left(&watch, now);
             self.x2s.remove(&watch);

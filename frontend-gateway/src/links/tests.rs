@@ -143,8 +143,9 @@ fn only_what_no_edge_has_is_taken_back() {
         links.send(outbound(purpose), now).unwrap();
     }
     given(&mut links);
-    let taken = links.take_back(|purpose| *purpose < 3);
-    assert_eq!(taken.iter().map(|it| it.purpose).collect::<Vec<_>>(), [2]);
+    let pair = outbound(0).pair;
+    let mut take_back = |purpose| links.take_back(&pair, |it| *it == purpose).is_some();
+    assert_eq!([1, 2, 2].map(&mut take_back), [false, true, false]);
     links.handle_frame(A, settlement(1), &mut Vec::new()).unwrap();
     assert_eq!(given(&mut links), [(A, 2, 3)]);
 }

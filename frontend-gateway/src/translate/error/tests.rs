@@ -32,7 +32,7 @@ fn every_sip_code_of_the_table_has_its_condition() {
         assert!(!must_not || s2x_error(status(code), "", Some(&uri)).address.is_none(), "{code}");
         rows += 1;
     }
-    assert_eq!(rows, 49);
+    assert_eq!(rows, 52);
 }
 
 #[test]
