@@ -322,12 +322,10 @@ impl Driver {
     }
 
     fn handle_bounce(&mut self, reply: &Element) {
-        let (Some((pair, _)), index) = (self.open.first().cloned(), self.first_index) else {
-            return;
-        };
-        self.send_back(&pair, reply);
+        let index = self.first_index + self.unsettled.len() as u64;
         let envelope = without_content(reply);
-        let index = index + self.unsettled.len() as u64;
+        let Some(pair) = pair_of_reply(reply) else { return };
+        self.send_back(&pair, reply);
         self.unsettled.push_back(Pending { settled: false, envelope, pair });
         self.handle_settled(index, Ok(()), Instant::now());
     }
@@ -383,6 +381,13 @@ fn barrier_answer(received: &ReceivedStanza) -> Option<String> {
         && received.from.localpart().is_none()
         && received.to.localpart().is_none();
     element.attribute("id").filter(|_| is_answer).map(str::to_owned)
+}
+
+/// Returns between whom a reply of ours goes.
+fn pair_of_reply(reply: &Element) -> Option<DomainPair> {
+    let stanza = Stanza::of(reply)?;
+    let (from, to) = (stanza.from().ok()??, stanza.to().ok()??);
+    Some(DomainPair { local: from.domain().clone(), remote: to.domain().clone() })
 }
 
 /// Returns what an error in answer to the stanza needs of it.

@@ -3,12 +3,15 @@
 //! ```text
 //!        something waits          connected             ready
 //! Idle ------------------> Connecting -----> Negotiating -----> Open
-//!   ^                         |  failed          |  ended        |  ended
-//!   |   nothing waits         v                  v               |
-//!   +--------------------- BackingOff <----------+               |
-//!   ^                         | time is up, something waits      |
-//!   |                         +------> Connecting                |
-//!   +------------------------------------------------------------+
+//!   ^                         |  failed          |  ended        |  |
+//!   |   nothing waits         v                  v               |  |
+//!   +--------------------- BackingOff <----------+               |  |
+//!   ^                         | ^      ended, something waits    |  |
+//!   |                         | +--------------------------------+  |
+//!   |                         | time is up, something waits         |
+//!   |                         +------> Connecting                   |
+//!   |   ended, nothing waits                                        |
+//!   +---------------------------------------------------------------+
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -69,9 +72,11 @@ pub struct Partner {
     state: State,
     last_token: u64,
     tickets: BTreeMap<u64, Queued>,
+    unconfirmed_bytes: usize,
     verifications: Vec<VerifyRequest>,
     failures: u32,
     last_failure: String,
+    farewell: Option<Bytes>,
     effects: VecDeque<PartnerEffect>,
 }
 
@@ -80,7 +85,16 @@ enum State {
     Connecting,
     Negotiating(InitiatingStream),
     Open(InitiatingStream),
-    BackingOff(Instant),
+    BackingOff {
+        until: Instant,
+        /// What senders are told until then, where waiting for the next attempt is no use.
+        refusal: Option<Refusal>,
+    },
+}
+
+struct Refusal {
+    condition: StanzaCondition,
+    text: String,
 }
 
 impl Partner {
@@ -93,20 +107,32 @@ impl Partner {
             state: State::Idle,
             last_token: 0,
             tickets: BTreeMap::new(),
+            unconfirmed_bytes: 0,
             verifications: Vec::new(),
             failures: 0,
             last_failure: String::new(),
+            farewell: None,
             effects: VecDeque::new(),
         }
     }
 
     /// Takes another admission; a partner that it leaves out gets no more stanzas.
     pub fn handle_admission(&mut self, admitted: &Admitted, now: Instant) {
-        self.limits = queue_limits(&self.pair, admitted);
-        if self.limits.is_none() {
-            let text = format!("{} is no longer a federation partner", self.pair.remote);
-            self.bounce_all(StanzaCondition::Forbidden, &text);
-            self.close(now);
+        let before = std::mem::replace(&mut self.limits, queue_limits(&self.pair, admitted));
+        match (&self.state, self.limits) {
+            (_, None) => {
+                let text = format!("{} is no longer a federation partner", self.pair.remote);
+                self.bounce_all(StanzaCondition::Forbidden, &text);
+                self.close(now);
+            }
+            (State::Open(_), Some(limits)) if before != self.limits => self.grant(limits),
+            // What failed under the terms before may work under these.
+            (State::BackingOff { .. }, Some(_)) => {
+                self.failures = 0;
+                self.state = State::Idle;
+                self.proceed(now);
+            }
+            _ => {}
         }
     }
 
@@ -116,6 +142,10 @@ impl Partner {
             let text = format!("{} is not a federation partner", self.pair.remote);
             return self.bounce(ticket, StanzaCondition::Forbidden, text, false);
         };
+        if let State::BackingOff { refusal: Some(Refusal { condition, text }), .. } = &self.state {
+            let (condition, text) = (*condition, text.clone());
+            return self.bounce(ticket, condition, text, false);
+        }
         if let Err(refused) = self.queue.push(Queued { ticket, bytes, since: now }, limits) {
             let text = format!("too many messages wait for {}", self.pair.remote);
             return self.bounce(refused.ticket, StanzaCondition::ResourceConstraint, text, false);
@@ -130,7 +160,7 @@ impl Partner {
                 stream.request_verification(request, now);
                 self.drain_events(now);
             }
-            State::Idle | State::Connecting | State::BackingOff(_) => {
+            State::Idle | State::Connecting | State::BackingOff { .. } => {
                 self.verifications.push(request);
                 self.connect();
             }
@@ -154,19 +184,17 @@ impl Partner {
 
     /// Takes the failure of an attempt to connect.
     pub fn handle_connect_failed(&mut self, failure: ConnectFailure, now: Instant) {
-        let condition = match failure {
+        match failure {
             ConnectFailure::Final(condition, text) => {
-                self.bounce_all(condition, &text);
-                self.last_failure = text;
-                condition
+                self.fail_verifications(condition);
+                self.refuse(Refusal { condition, text }, now);
             }
             ConnectFailure::Transient(text) => {
+                self.fail_verifications(StanzaCondition::RemoteServerTimeout);
                 self.last_failure = text;
-                StanzaCondition::RemoteServerTimeout
+                self.back_off(None, now);
             }
-        };
-        self.fail_verifications(condition);
-        self.back_off(now);
+        }
     }
 
     /// Takes bytes of the peer.
@@ -216,7 +244,7 @@ impl Partner {
             self.bounce(expired.ticket, condition, text, false);
         }
         match self.state {
-            State::BackingOff(until) if until <= now => {
+            State::BackingOff { until, .. } if until <= now => {
                 self.state = State::Idle;
                 self.proceed(now);
             }
@@ -236,7 +264,7 @@ impl Partner {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let state = match &self.state {
             State::Negotiating(stream) | State::Open(stream) => stream.poll_timeout(),
-            State::BackingOff(until) => Some(*until),
+            State::BackingOff { until, .. } => Some(*until),
             State::Idle | State::Connecting => None,
         };
         let queue = self.limits.and_then(|limits| self.queue.poll_timeout(limits));
@@ -245,7 +273,8 @@ impl Partner {
 
     /// Returns bytes for the peer.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        self.stream().and_then(InitiatingStream::poll_transmit)
+        let farewell = self.farewell.take();
+        farewell.or_else(|| self.stream().and_then(InitiatingStream::poll_transmit))
     }
 
     /// Returns the next effect.
@@ -256,7 +285,7 @@ impl Partner {
     fn stream(&mut self) -> Option<&mut InitiatingStream> {
         match &mut self.state {
             State::Negotiating(stream) | State::Open(stream) => Some(stream),
-            State::Idle | State::Connecting | State::BackingOff(_) => None,
+            State::Idle | State::Connecting | State::BackingOff { .. } => None,
         }
     }
 
@@ -264,11 +293,18 @@ impl Partner {
     fn proceed(&mut self, now: Instant) {
         match &mut self.state {
             State::Open(stream) => {
+                let bytes_max = self.limits.map_or(0, |limits| limits.bytes_max);
                 while let Some(queued) = self.queue.pop() {
+                    let bytes = self.unconfirmed_bytes + queued.bytes.len();
+                    // A peer that confirms nothing must not hold more than may wait for it.
+                    if bytes > bytes_max && !self.tickets.is_empty() {
+                        return self.queue.put_back(queued);
+                    }
                     let token = self.last_token + 1;
                     match stream.send_stanza(token, queued.bytes.clone(), now) {
                         Ok(()) => {
                             self.last_token = token;
+                            self.unconfirmed_bytes = bytes;
                             // The bytes are the stream's now; the ticket is kept for the outcome.
                             self.tickets.insert(token, queued);
                         }
@@ -279,12 +315,19 @@ impl Partner {
                 }
             }
             State::Idle if !self.queue.is_empty() => self.connect(),
-            State::Idle | State::Connecting | State::Negotiating(_) | State::BackingOff(_) => {}
+            State::Idle | State::Connecting | State::Negotiating(_) | State::BackingOff { .. } => {}
         }
     }
 
+    /// Takes out a stanza that the stream has done with.
+    fn take_ticket(&mut self, token: u64) -> Option<Queued> {
+        let queued = self.tickets.remove(&token)?;
+        self.unconfirmed_bytes -= queued.bytes.len();
+        Some(queued)
+    }
+
     fn connect(&mut self) {
-        if matches!(self.state, State::Idle | State::BackingOff(_)) {
+        if matches!(self.state, State::Idle | State::BackingOff { .. }) {
             self.state = State::Connecting;
             self.effects.push_back(PartnerEffect::Connect);
         }
@@ -298,7 +341,7 @@ impl Partner {
                     self.handle_ready(peer_proven, confirmation, proof.label());
                 }
                 InitiatingEvent::Delivered { token } => {
-                    if let Some(queued) = self.tickets.remove(&token) {
+                    if let Some(queued) = self.take_ticket(token) {
                         self.finish(queued.ticket, Ok(()));
                     }
                 }
@@ -327,9 +370,13 @@ impl Partner {
         }
         self.report(stream_report::State::Established, String::new());
         if let Some(limits) = self.limits {
-            let items_max = u32::try_from(limits.items_max).unwrap_or(u32::MAX);
-            self.effects.push_back(PartnerEffect::Grant(items_max));
+            self.grant(limits);
         }
+    }
+
+    fn grant(&mut self, limits: QueueLimits) {
+        let items_max = u32::try_from(limits.items_max).unwrap_or(u32::MAX);
+        self.effects.push_back(PartnerEffect::Grant(items_max));
     }
 
     fn handle_closed(&mut self, reason: &CloseReason, now: Instant) {
@@ -347,25 +394,37 @@ impl Partner {
         tracing::info!(partner = %self.pair.remote, reason = text, was_open, "a stream to the partner ended");
         metrics::counter!("edge_xmpp_outbound_closed_total", "cause" => reason.cause.label())
             .increment(1);
+        if !matches!(reason.cause, CloseCause::ConnectionLost | CloseCause::TlsFailed) {
+            self.farewell = stream.poll_transmit();
+        }
         self.take_back(&mut stream, &text);
         if was_open {
             self.report(stream_report::State::Closed, text);
-            return self.effects.push_back(PartnerEffect::Grant(CREDIT_WITHOUT_STREAM));
+            self.effects.push_back(PartnerEffect::Grant(CREDIT_WITHOUT_STREAM));
+            // A peer that opens streams only to end them must not keep us connecting.
+            if !self.queue.is_empty() {
+                self.back_off(None, now);
+            }
+            return;
         }
         self.report(stream_report::State::Failed, text.clone());
-        self.last_failure = text;
-        if let Some(condition) = final_condition(&reason.cause) {
-            let text = format!("{}: {}", self.pair.remote, self.last_failure);
-            self.bounce_all(condition, &text);
+        match final_condition(&reason.cause) {
+            Some(condition) => {
+                let text = format!("{}: {text}", self.pair.remote);
+                self.refuse(Refusal { condition, text }, now);
+            }
+            None => {
+                self.last_failure = text;
+                self.back_off(None, now);
+            }
         }
-        self.back_off(now);
     }
 
     /// Takes back what the stream had not confirmed: what was not written waits again; what was
     /// may have arrived, and is not sent twice.
     fn take_back(&mut self, stream: &mut InitiatingStream, reason: &str) {
         for unconfirmed in stream.take_unconfirmed().into_iter().rev() {
-            let Some(queued) = self.tickets.remove(&unconfirmed.token) else { continue };
+            let Some(queued) = self.take_ticket(unconfirmed.token) else { continue };
             if unconfirmed.written {
                 let condition = StanzaCondition::RemoteServerTimeout;
                 let text = format!("{} may not have got the message: {reason}", self.pair.remote);
@@ -376,10 +435,16 @@ impl Partner {
         }
     }
 
-    fn back_off(&mut self, now: Instant) {
+    fn back_off(&mut self, refusal: Option<Refusal>, now: Instant) {
         let wait = BACK_OFF_FIRST * 2u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
-        self.state = State::BackingOff(now + wait.min(BACK_OFF_LAST));
+        self.state = State::BackingOff { until: now + wait.min(BACK_OFF_LAST), refusal };
+    }
+
+    /// Gives everything back that waits, and what comes until the next attempt.
+    fn refuse(&mut self, refusal: Refusal, now: Instant) {
+        self.bounce_all(refusal.condition, &refusal.text);
+        self.back_off(Some(refusal), now);
     }
 
     fn bounce_all(&mut self, condition: StanzaCondition, text: &str) {
