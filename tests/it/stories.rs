@@ -1,9 +1,10 @@
 //! What users of both sides see, through both processes, with real peers.
 
 mod away;
-mod contoso;
 mod devices;
 mod presence;
 mod refusals;
 mod texts;
 mod threads;
+
+use tests::contoso;

@@ -35,6 +35,7 @@
 //! | [`test_ca`] | certificate authorities and the certificates of every role |
 //! | [`dns`] | the name server of the test's zones |
 //! | [`appliance`] | the two processes under test |
+//! | [`contoso`] | two organisations, one behind the appliance and one with Prosody |
 //! | [`prosody`], [`kamailio`] | servers that partners run |
 //! | [`driver`] | a script that obeys JSON lines; under [`xmpp_user`] and [`sip_user`] |
 //! | [`account`] | the account of a SIP user |
@@ -44,6 +45,7 @@
 pub mod account;
 pub mod appliance;
 pub mod baresip;
+pub mod contoso;
 pub mod dns;
 pub mod driver;
 pub mod evidence;

@@ -1,0 +1,89 @@
+//! The two organisations of most scenarios: contoso.example behind Isthmus, fabrikam.example with
+//! Prosody.
+
+use std::net::Ipv4Addr;
+
+use crate::account::Account;
+use crate::appliance::{Appliance, EDGE, Setup};
+use crate::dns::{Dns, Records};
+use crate::namespace::Place;
+use crate::prosody::{self, Prosody, Situation};
+use crate::sip_user::{SipUser, Transport};
+use crate::test_ca::TestCa;
+use crate::xmpp_user::XmppUser;
+
+/// Where Prosody is reached.
+pub const PARTNER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// The account of Romeo, a SIP user of contoso.example.
+pub const ROMEO: Account<'static> =
+    Account { user: "romeo", domain: "contoso.example", password: "romeo-secret" };
+/// Romeo as XMPP users know him.
+pub const ROMEO_JID: &str = "romeo@contoso.example";
+/// Juliet, an XMPP user of fabrikam.example.
+pub const JULIET_JID: &str = "juliet@fabrikam.example";
+/// Juliet as SIP users know her.
+pub const JULIET_URI: &str = "sip:juliet@fabrikam.example";
+/// Her password at Prosody.
+pub const JULIET_PASSWORD: &str = "juliet-secret";
+
+/// Both organisations, running.
+pub struct World {
+    /// Isthmus, for contoso.example.
+    pub appliance: Appliance,
+    /// The server of fabrikam.example.
+    pub prosody: Prosody,
+    /// The authority that issued the certificates of both.
+    pub ca: TestCa,
+    _dns: Dns,
+}
+
+/// Starts both organisations; `change` changes the partner's server before.
+///
+/// # Panics
+///
+/// When one of them does not start.
+pub fn start(
+    place: &Place,
+    setup: &Setup<'_>,
+    situation: Situation,
+    change: impl FnOnce(prosody::Setup) -> prosody::Setup,
+) -> World {
+    let ca = TestCa::new(place.directory(), "ca");
+    let records = Records::new()
+        .xmpp_server("fabrikam.example", PARTNER)
+        .xmpp_server("contoso.example", EDGE);
+    let dns = Dns::start(place, &records);
+    let partner =
+        prosody::Setup::new("fabrikam.example", PARTNER, situation).user("juliet", JULIET_PASSWORD);
+    let prosody = change(partner).start(place, &ca);
+    let is_certified = situation != Situation::Unrelated;
+    let appliance = Setup { is_certified, ..setup.clone() }.start(place, &ca);
+    World { appliance, prosody, ca, _dns: dns }
+}
+
+impl World {
+    /// Connects Juliet, available.
+    ///
+    /// # Panics
+    ///
+    /// When she cannot log in.
+    pub fn juliet(&self, place: &Place) -> XmppUser {
+        let mut juliet = XmppUser::connect(place, JULIET_JID, JULIET_PASSWORD, PARTNER);
+        juliet.be_available();
+        juliet
+    }
+
+    /// Adds Romeo to the home, and registers his device over TCP.
+    ///
+    /// # Panics
+    ///
+    /// When the home refuses him.
+    pub fn romeo(&self, place: &Place) -> SipUser {
+        self.appliance.add_user(&ROMEO);
+        let mut romeo = SipUser::start(place, &ROMEO);
+        romeo.connect(self.appliance.sip(), Transport::Tcp);
+        assert_eq!(romeo.register(600).status, 200);
+        romeo
+    }
+}
