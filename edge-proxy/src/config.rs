@@ -109,3 +109,23 @@ fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
     }
     Ok((listen, identity?, trust, system_trust))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANNOTATED: &str = include_str!("../../deploy/config/edge-proxy.toml");
+
+    #[test]
+    fn the_annotated_file_is_right_and_its_comments_name_the_defaults() {
+        // `#key = value` is a default; `# Text` is prose.
+        let is_default = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+        let uncomment = |line| if is_default(line) { &line[1..] } else { line };
+        let explicit: Vec<&str> = ANNOTATED.lines().map(uncomment).collect();
+        let (terse, found) = host::config::parse(ANNOTATED, read);
+        assert_eq!(found, []);
+        let (explicit, found) = host::config::parse(&explicit.join("\n"), read);
+        assert_eq!(found, []);
+        assert_eq!(format!("{:?}", terse.unwrap()), format!("{:?}", explicit.unwrap()));
+    }
+}

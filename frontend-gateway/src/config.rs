@@ -130,3 +130,23 @@ fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     Host::parse(host).is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANNOTATED: &str = include_str!("../../deploy/config/frontend-gateway.toml");
+
+    #[test]
+    fn the_annotated_file_is_right_and_its_comments_name_the_defaults() {
+        // `#key = value` is a default; `# Text` is prose.
+        let is_default = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+        let uncomment = |line| if is_default(line) { &line[1..] } else { line };
+        let explicit: Vec<&str> = ANNOTATED.lines().map(uncomment).collect();
+        let (terse, found) = host::config::parse(ANNOTATED, read);
+        assert_eq!(found, []);
+        let (explicit, found) = host::config::parse(&explicit.join("\n"), read);
+        assert_eq!(found, []);
+        assert_eq!(format!("{:?}", terse.unwrap()), format!("{:?}", explicit.unwrap()));
+    }
+}

@@ -3,3 +3,4 @@
 mod faults;
 mod peers;
 mod stories;
+mod tidy;
