@@ -19,6 +19,9 @@ const READ_BYTES: usize = 16 * 1024;
 /// Room of the buffers that an idle connection keeps, in bytes.
 const IDLE_BYTES_MAX: usize = 4 * 1024;
 
+/// Bytes that a peer may send while we close, so that it can read our last words.
+const CLOSING_BYTES_MAX: usize = 1024 * 1024;
+
 /// How long a peer may take no byte while some wait for it.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -114,10 +117,23 @@ impl Connection {
         std::future::poll_fn(|context| self.poll_progress(context, reading)).await
     }
 
-    /// Writes what waits and ends our direction.
+    /// Writes what waits, ends our direction and waits for the peer to end its own.
+    ///
+    /// What it still sends is thrown away, up to a limit; the caller bounds the time.
     pub async fn close(&mut self) -> io::Result<()> {
         self.progress(false).await?;
-        std::future::poll_fn(|context| Pin::new(&mut self.transport).poll_shutdown(context)).await
+        std::future::poll_fn(|context| Pin::new(&mut self.transport).poll_shutdown(context))
+            .await?;
+        // RFC 1122 s.4.2.2.13: closing with bytes unread resets the connection, and a peer that
+        // is still writing would not learn why.
+        let mut thrown_away = 0;
+        while thrown_away <= CLOSING_BYTES_MAX {
+            match self.progress(true).await?.len() {
+                0 => break,
+                count => thrown_away += count,
+            }
+        }
+        Ok(())
     }
 
     fn poll_progress(
@@ -214,3 +230,6 @@ impl AsyncWrite for Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
