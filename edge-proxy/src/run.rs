@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::exit::{Cause, Failure};
+use host::exit::{Cause, Failure, Findings};
 use host::observe::{self, Waiting};
 use host::tls;
 use link::wire::{Bounced, Hello};
@@ -60,19 +60,19 @@ struct Parts {
 
 impl Parts {
     fn load(config: &Config) -> Result<Self, Failure> {
-        let input = |error: tls::IdentityError| Failure::new(Cause::Input, error);
         let internal = |error: tls::SetupError| Failure::new(Cause::Internal, error);
-        let xmpp_identity = config.xmpp_identity.load().map_err(input)?;
-        let link_identity = config.link_identity.load().map_err(input)?;
-        let name = link_identity.name_in(link::role::Role::Edge).ok_or_else(|| {
-            let file = config.link_identity.certificate.display();
-            Failure::new(
-                Cause::Input,
-                format!("{file} gives no edge role: no URI name spiffe://isthmus/edge/<name>"),
-            )
-        })?;
-        let trust = Arc::new(config.load_xmpp_trust().map_err(input)?);
-        let link_trust = config.load_link_trust().map_err(input)?;
+        let mut findings = Findings::default();
+        let xmpp_identity = findings.take(config.xmpp_identity.load());
+        let link_identity = findings.take(config.link_identity.load());
+        let name = link_identity.as_ref().and_then(|it| findings.take(edge_name(config, it)));
+        let trust = findings.take(config.load_xmpp_trust());
+        let link_trust = findings.take(config.load_link_trust());
+        let (Some(xmpp_identity), Some(link_identity), Some(name), Some(trust), Some(link_trust)) =
+            (xmpp_identity, link_identity, name, trust, link_trust)
+        else {
+            return Err(findings.into_failure(Cause::Input));
+        };
+        let trust = Arc::new(trust);
         let link_tls = tls::link_server_config(&link_identity, link_trust).map_err(internal)?;
         let server = tls::federation_server_config(&xmpp_identity).map_err(internal)?;
         let client = tls::federation_client_config(&xmpp_identity).map_err(internal)?;
@@ -83,6 +83,13 @@ impl Parts {
         let acceptor = TlsAcceptor::from(Arc::new(server));
         Ok(Self { name, xmpp_identity, link_identity, link_tls, acceptor, connector, trust })
     }
+}
+
+fn edge_name(config: &Config, identity: &tls::Identity) -> Result<String, String> {
+    let file = config.link_identity.certificate.display();
+    identity.name_in(link::role::Role::Edge).ok_or_else(|| {
+        format!("{file} gives no edge role: no URI name spiffe://isthmus/edge/<name>")
+    })
 }
 
 impl Edge {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use host::command;
-use host::exit::{Cause, Failure};
+use host::exit::{Cause, Failure, Findings};
 use host::observe::{self, Waiting};
-use host::tls::{self, TrustAnchors};
+use host::tls::{self, IdentityFiles, TrustAnchors};
 use link::role::Role;
 use link::wire::Hello;
 use sip_proto::header::SentBy;
@@ -43,8 +43,10 @@ pub struct FrontEnd {
 
 /// Reads the files that the configuration names and checks that they can be used.
 pub fn check(config: &Config) -> Result<(), Failure> {
-    Parts::load(config)?;
-    read_policy(config).map(drop)
+    match (Parts::load(config), read_policy(config)) {
+        (Err(files), Err(policy)) => Err(Failure::new(files.cause, format!("{files}\n{policy}"))),
+        (files, policy) => files.map(drop).and(policy.map(drop)),
+    }
 }
 
 /// What the configuration's files hold.
@@ -57,30 +59,35 @@ struct Parts {
 
 impl Parts {
     fn load(config: &Config) -> Result<Self, Failure> {
-        let input = |error: tls::IdentityError| Failure::new(Cause::Input, error);
         let internal = |error: tls::SetupError| Failure::new(Cause::Internal, error);
-        let link_identity = config.link_identity.load().map_err(input)?;
-        let name = link_identity.name_in(Role::Frontend).ok_or_else(|| {
-            let file = config.link_identity.certificate.display();
-            Failure::new(
-                Cause::Input,
-                format!(
-                    "{file} gives no front-end role: no URI name spiffe://isthmus/frontend/<name>"
-                ),
-            )
-        })?;
-        let trust = TrustAnchors::load(&config.link_trust).map_err(input)?;
+        let mut findings = Findings::default();
+        let link_identity = findings.take(config.link_identity.load());
+        let name = link_identity.as_ref().and_then(|it| findings.take(frontend_name(config, it)));
+        let trust = findings.take(TrustAnchors::load(&config.link_trust));
+        let home = config.home.identity.as_ref().map(IdentityFiles::load).transpose();
+        let home = findings.take(home);
+        let (Some(link_identity), Some(name), Some(trust), Some(home)) =
+            (link_identity, name, trust, home)
+        else {
+            return Err(findings.into_failure(Cause::Input));
+        };
         let link_tls = tls::link_client_config(&link_identity, trust).map_err(internal)?;
         let mut identities = vec![link_identity];
         let mut acceptor = None;
-        if let Some(files) = &config.home.identity {
-            let identity = files.load().map_err(input)?;
+        if let Some(identity) = home {
             let server = tls::plain_server_config(&identity).map_err(internal)?;
             acceptor = Some(TlsAcceptor::from(Arc::new(server)));
             identities.push(identity);
         }
         Ok(Self { name, identities, link_tls: Arc::new(link_tls), acceptor })
     }
+}
+
+fn frontend_name(config: &Config, identity: &tls::Identity) -> Result<String, String> {
+    let file = config.link_identity.certificate.display();
+    identity.name_in(Role::Frontend).ok_or_else(|| {
+        format!("{file} gives no front-end role: no URI name spiffe://isthmus/frontend/<name>")
+    })
 }
 
 /// Reads the policy document that the configuration names; returns it with its text.
@@ -154,8 +161,9 @@ impl FrontEnd {
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
         tokio::spawn(tls::renew_on_hangup(self.parts.identities));
         tracing::info!(name = self.parts.name, "the front end is running");
-        Driver::new(core, writer, opener, ready).run(received, answered, stop).await;
-        Ok(())
+        let driver = Driver::new(core, writer, opener, ready).run(received, answered, stop);
+        // Beside the sockets' tasks, not on this thread, which would be woken for every round.
+        tokio::spawn(driver).await.map_err(|it| Failure::new(Cause::Internal, it))
     }
 }
 

@@ -65,3 +65,26 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Errors of one cause, gathered so that the operator is told of all of them at once.
+#[derive(Debug, Default)]
+pub struct Findings(Vec<String>);
+
+impl Findings {
+    /// Returns the value of a result, or writes its error down.
+    pub fn take<T>(&mut self, result: Result<T, impl fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.add(error.to_string())).ok()
+    }
+
+    /// Makes a failure of what was written down, one error on each line.
+    pub fn into_failure(self, cause: Cause) -> Failure {
+        Failure::new(cause, self.0.join("\n"))
+    }
+
+    // Several keys may name the same file.
+    fn add(&mut self, error: String) {
+        if !self.0.contains(&error) {
+            self.0.push(error);
+        }
+    }
+}

@@ -170,3 +170,6 @@ impl ClientCertVerifier for RoleVerifier {
         ServerCertVerifier::supported_verify_schemes(&self.key)
     }
 }
+
+#[cfg(test)]
+mod tests;
