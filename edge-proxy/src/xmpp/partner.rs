@@ -28,41 +28,16 @@ use xmpp_proto::stream::{
 use super::queue::{Queue, Queued, Ticket};
 use crate::admission::{Admitted, QueueLimits};
 
+mod effect;
+
+pub use effect::{ConnectFailure, PartnerEffect};
+
 /// The wait before the second attempt, which doubles up to the last.
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
 
 /// What a partner may have unsettled while there is no stream to it, and with one.
 const CREDIT_WITHOUT_STREAM: u32 = link::CREDIT_INITIAL;
-
-/// What the driver is to do, or to pass on.
-#[derive(Debug)]
-pub enum PartnerEffect {
-    /// Look the partner up and connect; answer with [`Partner::handle_connected`] or
-    /// [`Partner::handle_connect_failed`].
-    Connect,
-    /// TLS begins, with us as the client, once all is written.
-    StartTls,
-    /// The connection is to be closed, once all is written.
-    Disconnect,
-    /// A stanza has its outcome.
-    Outcome([u8; 16], Result<(), Bounced>),
-    /// A dialback key has its verdict; whoever asked for this request learns it.
-    Verdict(DomainPair, String, Verdict),
-    /// The front ends may have so many stanzas unsettled.
-    Grant(u32),
-    /// Something happened to the stream.
-    Report(StreamReport),
-}
-
-/// Why no connection could be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectFailure {
-    /// The domain has no XMPP service, or may not be reached; trying again soon is no use.
-    Final(StanzaCondition, String),
-    /// It may work later.
-    Transient(String),
-}
 
 /// One partner's domain as we reach it from one domain of ours.
 pub struct Partner {
@@ -511,3 +486,6 @@ fn final_condition(cause: &CloseCause) -> Option<StanzaCondition> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,470 @@
+//! A partner that fails, refuses, confirms nothing or goes, under a virtual clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use link::wire::Bounced;
+use xmpp_proto::jid::Domain;
+use xmpp_proto::limits::StreamLimits;
+use xmpp_proto::stanza::error::StanzaCondition;
+use xmpp_proto::stream::{
+    Admission, DialbackSecrets, Disconnect, DomainPair, PeerCertificate, SaslTerms, StreamTerms,
+    Verdict, VerifyRequest,
+};
+
+use super::{ConnectFailure, Partner, PartnerEffect};
+use crate::admission::{self, Admitted, QueueLimits};
+use crate::xmpp::queue::Ticket;
+
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
+    xmlns:stream='http://etherx.jabber.org/streams' from='fabrikam.example' to='contoso.example' \
+    id='s1' version='1.0'>";
+const STARTTLS: &str =
+    "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
+const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+const EXTERNAL: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+    <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
+const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+const MANAGEMENT: &str = "<stream:features><sm xmlns='urn:xmpp:sm:3'/></stream:features>";
+const ENABLED: &str = "<enabled xmlns='urn:xmpp:sm:3'/>";
+
+const SECOND: Duration = Duration::from_secs(1);
+const LIMITS: QueueLimits =
+    QueueLimits { items_max: 3, bytes_max: 100, age_max: Duration::from_secs(3600) };
+
+/// The outcome of a stanza: delivered, or the condition and whether it may have arrived.
+type Outcome = Result<(), (String, bool)>;
+
+/// A partner with its driver and its peer, both of which the test plays.
+struct Rig {
+    partner: Partner,
+    admitted: Admitted,
+    now: Instant,
+}
+
+struct Proves;
+
+impl PeerCertificate for Proves {
+    fn proves(&self, domain: &Domain) -> bool {
+        domain.as_str() == "fabrikam.example"
+    }
+}
+
+fn domain(name: &str) -> Domain {
+    Domain::parse(name).unwrap()
+}
+
+fn pair() -> DomainPair {
+    DomainPair { local: domain("contoso.example"), remote: domain("fabrikam.example") }
+}
+
+fn admitted(queue: QueueLimits) -> Admitted {
+    let remote = domain("fabrikam.example");
+    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true };
+    let partner = admission::Partner {
+        name: remote.clone(),
+        connections_max: 20,
+        proxy_fqdn: None,
+        allow_private_addresses: false,
+        keep_alive: true,
+        queue,
+    };
+    Admitted {
+        streams: Admission {
+            local_domains: [domain("contoso.example")].into(),
+            partners: BTreeMap::from([(remote.clone(), terms)]),
+            dialback_secrets: DialbackSecrets::default(),
+        },
+        partners: BTreeMap::from([(remote, Arc::new(partner))]),
+        limits: StreamLimits::default(),
+        connections_max: 20,
+    }
+}
+
+fn no_answer() -> ConnectFailure {
+    ConnectFailure::Transient("nobody answers".to_owned())
+}
+
+fn no_service() -> ConnectFailure {
+    let condition = StanzaCondition::RemoteServerNotFound;
+    ConnectFailure::Final(condition, "there is no service".to_owned())
+}
+
+impl Rig {
+    fn new(queue: QueueLimits) -> Self {
+        let admitted = admitted(queue);
+        Self { partner: Partner::new(pair(), &admitted), admitted, now: Instant::now() }
+    }
+
+    /// A partner whose stream is open, with acknowledgements.
+    fn open(queue: QueueLimits) -> Self {
+        let mut rig = Self::new(queue);
+        rig.send(0, 1);
+        assert_eq!(rig.connects(), 1);
+        rig.negotiate();
+        rig.transmitted();
+        rig.acknowledge(1);
+        assert_eq!(rig.outcomes(), [(0, Ok(()))]);
+        rig
+    }
+
+    fn negotiate(&mut self) {
+        self.partner.handle_connected([7; 32], &self.admitted, self.now);
+        for words in [HEADER, STARTTLS, PROCEED] {
+            self.hear(words);
+        }
+        self.partner.handle_tls(&Proves, &self.admitted, self.now);
+        for words in [HEADER, EXTERNAL, SUCCESS, HEADER, MANAGEMENT, ENABLED] {
+            self.hear(words);
+        }
+    }
+
+    fn hear(&mut self, words: &str) {
+        self.partner.handle_bytes(words.as_bytes(), &self.admitted, self.now);
+    }
+
+    fn acknowledge(&mut self, count: u32) {
+        self.hear(&format!("<a xmlns='urn:xmpp:sm:3' h='{count}'/>"));
+    }
+
+    /// Hands over a stanza of this number and of so many bytes.
+    fn send(&mut self, number: u8, bytes: usize) {
+        let stanza = Bytes::from(vec![b'0' + number; bytes]);
+        self.partner.send(Ticket::Hub([number; 16]), stanza, self.now);
+    }
+
+    fn fail(&mut self, failure: ConnectFailure) {
+        self.partner.handle_connect_failed(failure, self.now);
+    }
+
+    fn lose(&mut self) {
+        self.partner.handle_disconnect(Disconnect::Lost, self.now);
+    }
+
+    fn admit(&mut self, admitted: Admitted) {
+        self.admitted = admitted;
+        self.partner.handle_admission(&self.admitted, self.now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.partner.handle_timeout(self.now);
+    }
+
+    fn transmitted(&mut self) -> String {
+        let mut transmitted = String::new();
+        while let Some(bytes) = self.partner.poll_transmit() {
+            transmitted.push_str(str::from_utf8(&bytes).unwrap());
+        }
+        transmitted
+    }
+
+    fn effects(&mut self) -> Vec<PartnerEffect> {
+        std::iter::from_fn(|| self.partner.poll_effect()).collect()
+    }
+
+    /// How often the partner asked for a connection since the effects were taken last.
+    fn connects(&mut self) -> usize {
+        let is_connect = |effect: &PartnerEffect| matches!(effect, PartnerEffect::Connect);
+        self.effects().iter().filter(|effect| is_connect(effect)).count()
+    }
+
+    fn outcomes(&mut self) -> Vec<(u8, Outcome)> {
+        let outcomes = self.effects().into_iter().filter_map(|effect| match effect {
+            PartnerEffect::Outcome(id, outcome) => Some((id[0], outcome)),
+            _ => None,
+        });
+        let terse = |bounced: Bounced| (bounced.condition, bounced.possibly_delivered);
+        outcomes.map(|(number, outcome)| (number, outcome.map_err(terse))).collect()
+    }
+
+    /// The text of the one stanza that came back.
+    fn bounce_text(&mut self) -> String {
+        let mut texts = self.effects().into_iter().filter_map(|effect| match effect {
+            PartnerEffect::Outcome(_, Err(bounced)) => Some(bounced.text),
+            _ => None,
+        });
+        let text = texts.next().expect("a stanza came back");
+        assert_eq!(texts.next(), None, "only one");
+        text
+    }
+}
+
+fn bounced(condition: StanzaCondition) -> Outcome {
+    Err((condition.name().to_owned(), false))
+}
+
+fn in_doubt() -> Outcome {
+    Err((StanzaCondition::RemoteServerTimeout.name().to_owned(), true))
+}
+
+#[test]
+fn attempts_to_connect_wait_twice_as_long_each_time_up_to_a_minute() {
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    assert_eq!(rig.connects(), 1);
+    for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        rig.fail(no_answer());
+        let wait = Duration::from_secs(seconds);
+        assert_eq!(rig.partner.poll_timeout(), Some(rig.now + wait));
+        rig.pass(wait - Duration::from_millis(1));
+        assert_eq!(rig.connects(), 0, "before {seconds} s");
+        rig.pass(Duration::from_millis(1));
+        assert_eq!(rig.connects(), 1, "after {seconds} s");
+    }
+    assert_eq!(rig.outcomes(), []);
+}
+
+#[test]
+fn a_stream_that_opens_ends_the_doubling() {
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    rig.fail(no_answer());
+    rig.pass(SECOND);
+    rig.fail(no_answer());
+    rig.pass(2 * SECOND);
+    rig.negotiate();
+    rig.transmitted();
+    rig.acknowledge(1);
+    rig.lose();
+    rig.effects();
+    rig.send(2, 1);
+    assert_eq!(rig.connects(), 1);
+    rig.fail(no_answer());
+    assert_eq!(rig.partner.poll_timeout(), Some(rig.now + SECOND));
+}
+
+#[test]
+fn nothing_that_waits_means_no_attempt() {
+    let mut rig = Rig::open(LIMITS);
+    rig.lose();
+    rig.pass(SECOND * 120);
+    assert_eq!((rig.connects(), rig.partner.poll_timeout()), (0, None));
+    rig.send(1, 1);
+    assert_eq!(rig.connects(), 1, "what comes next connects at once");
+}
+
+#[test]
+fn a_stream_that_ends_while_something_waits_is_not_opened_again_at_once() {
+    let mut rig = Rig::open(LIMITS);
+    rig.send(1, 1);
+    rig.lose();
+    assert_eq!(rig.connects(), 0);
+    rig.pass(SECOND);
+    assert_eq!(rig.connects(), 1);
+}
+
+#[test]
+fn what_has_no_service_is_refused_until_the_next_attempt() {
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    rig.send(2, 1);
+    rig.fail(no_service());
+    let refused = bounced(StanzaCondition::RemoteServerNotFound);
+    assert_eq!(rig.outcomes(), [(1, refused.clone()), (2, refused.clone())]);
+
+    rig.pass(SECOND - Duration::from_millis(1));
+    rig.send(3, 1);
+    assert_eq!(rig.bounce_text(), "there is no service");
+
+    rig.pass(Duration::from_millis(1));
+    rig.send(4, 1);
+    assert_eq!(rig.connects(), 1);
+    rig.fail(no_service());
+    rig.pass(SECOND);
+    rig.send(5, 1);
+    assert_eq!(rig.outcomes(), [(4, refused.clone()), (5, refused)], "the second wait is longer");
+}
+
+#[test]
+fn a_peer_without_tls_is_told_why_and_refused_until_the_next_attempt() {
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    rig.effects();
+    rig.partner.handle_connected([7; 32], &rig.admitted, rig.now);
+    rig.hear(HEADER);
+    rig.transmitted();
+    rig.hear("<stream:features/>");
+
+    let farewell = rig.transmitted();
+    assert!(farewell.contains("<policy-violation"), "{farewell}");
+    assert!(farewell.ends_with("</stream:stream>"), "{farewell}");
+    assert_eq!(rig.transmitted(), "", "said once");
+    let effects = rig.effects();
+    assert!(effects.iter().any(|effect| matches!(effect, PartnerEffect::Disconnect)));
+    rig.send(2, 1);
+    assert_eq!(rig.outcomes(), [(2, bounced(StanzaCondition::RemoteServerTimeout))]);
+}
+
+#[test]
+fn nothing_is_said_on_a_connection_that_is_lost() {
+    let mut rig = Rig::open(LIMITS);
+    rig.send(1, 1);
+    rig.lose();
+    assert_eq!(rig.transmitted(), "");
+}
+
+#[test]
+fn a_stanza_that_waits_too_long_comes_back_with_what_failed() {
+    let mut rig = Rig::new(QueueLimits { age_max: 5 * SECOND, ..LIMITS });
+    rig.send(1, 1);
+    rig.fail(no_answer());
+    rig.pass(SECOND);
+    rig.send(2, 1);
+    rig.fail(no_answer());
+    rig.pass(2 * SECOND);
+    assert_eq!(rig.partner.poll_timeout(), Some(rig.now + 2 * SECOND), "the age of the oldest");
+    rig.effects();
+    rig.pass(2 * SECOND - Duration::from_millis(1));
+    assert_eq!(rig.outcomes(), []);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(rig.bounce_text(), "fabrikam.example could not be reached: nobody answers");
+    rig.pass(SECOND);
+    assert_eq!(rig.outcomes(), [(2, bounced(StanzaCondition::RemoteServerTimeout))]);
+}
+
+#[test]
+fn what_waits_is_bounded_in_items_and_in_bytes() {
+    let mut rig = Rig::new(LIMITS);
+    for number in 1..=4 {
+        rig.send(number, 1);
+    }
+    assert_eq!(rig.outcomes(), [(4, bounced(StanzaCondition::ResourceConstraint))]);
+
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 60);
+    rig.send(2, 41);
+    rig.send(3, 40);
+    assert_eq!(rig.outcomes(), [(2, bounced(StanzaCondition::ResourceConstraint))]);
+}
+
+#[test]
+fn a_peer_that_confirms_nothing_holds_no_more_bytes_than_may_wait() {
+    let mut rig = Rig::open(LIMITS);
+    rig.send(1, 60);
+    rig.send(2, 60);
+    let sent = rig.transmitted();
+    assert!(sent.contains("111") && !sent.contains("222"), "{sent}");
+    rig.send(3, 41);
+    assert_eq!(rig.outcomes(), [(3, bounced(StanzaCondition::ResourceConstraint))]);
+
+    rig.acknowledge(2);
+    assert_eq!(rig.outcomes(), [(1, Ok(()))]);
+    assert!(rig.transmitted().contains("222"));
+    rig.acknowledge(3);
+    assert_eq!(rig.outcomes(), [(2, Ok(()))]);
+}
+
+#[test]
+fn what_was_written_is_in_doubt_and_what_was_not_goes_out_again() {
+    let mut rig = Rig::open(LIMITS);
+    rig.send(1, 40);
+    assert!(rig.transmitted().contains("111"));
+    rig.send(2, 40);
+    rig.send(3, 10);
+    rig.lose();
+    assert_eq!(rig.outcomes(), [(1, in_doubt())]);
+
+    rig.pass(SECOND);
+    assert_eq!(rig.connects(), 1);
+    rig.negotiate();
+    rig.send(4, 50);
+    let sent = rig.transmitted();
+    let (second, third, fourth) = (sent.find("222"), sent.find("333"), sent.find("444"));
+    assert!(second.is_some() && second < third && third < fourth, "in order, and all: {sent}");
+    assert!(!sent.contains("111"), "what may have arrived is not sent twice: {sent}");
+    rig.acknowledge(3);
+    assert_eq!(rig.outcomes(), [(2, Ok(())), (3, Ok(())), (4, Ok(()))]);
+}
+
+#[test]
+fn what_is_put_back_by_a_lost_stream_keeps_its_age() {
+    let mut rig = Rig::open(QueueLimits { age_max: 5 * SECOND, ..LIMITS });
+    rig.send(1, 1);
+    rig.now += 4 * SECOND;
+    rig.lose();
+    rig.pass(SECOND);
+    assert_eq!(rig.outcomes(), [(1, bounced(StanzaCondition::RemoteServerTimeout))]);
+}
+
+#[test]
+fn a_policy_that_leaves_the_partner_out_gives_back_what_waits_and_what_comes() {
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    rig.fail(no_answer());
+    rig.admit(Admitted::default());
+    rig.send(2, 1);
+    let forbidden = bounced(StanzaCondition::Forbidden);
+    assert_eq!(rig.outcomes(), [(1, forbidden.clone()), (2, forbidden)]);
+    rig.effects();
+    rig.pass(SECOND * 120);
+    assert_eq!(rig.connects(), 0);
+}
+
+#[test]
+fn a_policy_that_leaves_the_partner_out_ends_its_stream() {
+    let mut rig = Rig::open(LIMITS);
+    rig.send(1, 1);
+    rig.transmitted();
+    rig.admit(Admitted::default());
+    assert_eq!(rig.transmitted(), "</stream:stream>");
+    rig.acknowledge(2);
+    assert_eq!(rig.outcomes(), [(1, Ok(()))], "what is on its way may still be confirmed");
+}
+
+#[test]
+fn another_policy_is_tried_at_once_and_from_the_first_wait() {
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    for wait in [1, 2] {
+        rig.fail(no_answer());
+        rig.pass(wait * SECOND);
+    }
+    rig.fail(no_answer());
+    rig.effects();
+    rig.admit(admitted(LIMITS));
+    assert_eq!(rig.connects(), 1);
+    rig.fail(no_answer());
+    assert_eq!(rig.partner.poll_timeout(), Some(rig.now + SECOND));
+}
+
+#[test]
+fn front_ends_are_granted_what_an_open_stream_takes_and_less_without_one() {
+    let granted = |rig: &mut Rig| {
+        let grants = rig.effects().into_iter().filter_map(|effect| match effect {
+            PartnerEffect::Grant(credit) => Some(credit),
+            _ => None,
+        });
+        grants.collect::<Vec<u32>>()
+    };
+    let mut rig = Rig::new(LIMITS);
+    rig.send(1, 1);
+    rig.negotiate();
+    assert_eq!(granted(&mut rig), [3]);
+    rig.admit(admitted(QueueLimits { items_max: 5, ..LIMITS }));
+    assert_eq!(granted(&mut rig), [5]);
+    rig.lose();
+    assert_eq!(granted(&mut rig), [link::CREDIT_INITIAL]);
+}
+
+#[test]
+fn a_key_that_cannot_be_verified_gets_an_error_and_waits_for_no_back_off() {
+    let mut rig = Rig::new(LIMITS);
+    let request = VerifyRequest { pair: pair(), stream_id: "s9".to_owned(), key: "k".to_owned() };
+    for (failure, condition) in [
+        (no_answer(), StanzaCondition::RemoteServerTimeout),
+        (no_service(), StanzaCondition::RemoteServerNotFound),
+    ] {
+        rig.partner.verify(request.clone(), rig.now);
+        assert_eq!(rig.connects(), 1);
+        rig.fail(failure);
+        let effects = rig.effects();
+        let [PartnerEffect::Verdict(about, stream_id, verdict)] = effects.as_slice() else {
+            panic!("{effects:?}");
+        };
+        assert_eq!((about, stream_id.as_str()), (&pair(), "s9"));
+        assert_eq!(*verdict, Verdict::Error(condition));
+    }
+}
