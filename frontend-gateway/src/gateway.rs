@@ -124,7 +124,7 @@ enum RequestPurpose {
 }
 
 /// What follows a commit.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     /// A message of a partner is ours.
     AcceptedX2s(u64),
@@ -248,12 +248,12 @@ impl Gateway {
         self.framer.handle_bytes(bytes);
         while let Some(frame) = self.framer.poll_frame() {
             match frame {
-                Frame::Ping => self.to_inside(Bytes::from_static(b"\r\n")),
+                Frame::Ping => self.send_inside(Bytes::from_static(b"\r\n")),
                 Frame::Message(Message::Response(response)) => {
                     self.layer.handle_response(response, INSIDE.id);
                 }
                 Frame::Message(Message::Request(request)) => {
-                    self.handle_request(*request, facts, now);
+                    self.handle_request(&request, facts, now);
                 }
                 Frame::Failure(failure) => {
                     tracing::error!(
@@ -261,7 +261,7 @@ impl Gateway {
                         "the inside sent a malformed message"
                     );
                     if let Some(response) = failure.response(&self.ids.tag()) {
-                        self.to_inside(response.to_bytes());
+                        self.send_inside(response.to_bytes());
                     }
                 }
             }
@@ -392,7 +392,19 @@ impl Gateway {
         purpose: Purpose,
         now: Now,
     ) {
-        let stanza = write_document(stanza);
+        self.send_document(write_document(stanza), pair, id, correlation_id, purpose, now);
+    }
+
+    /// Sends a stanza to a partner that was written before.
+    fn send_document(
+        &mut self,
+        stanza: Bytes,
+        pair: DomainPair,
+        id: [u8; 16],
+        correlation_id: String,
+        purpose: Purpose,
+        now: Now,
+    ) {
         let outbound = Outbound { id, pair, stanza, correlation_id, purpose };
         if let Err(refused) = self.links.send(outbound, now.instant) {
             tracing::error!("too many stanzas wait for an edge");
@@ -428,7 +440,7 @@ impl Gateway {
         let _ = self.layer.respond(server, response, now.instant);
     }
 
-    fn to_inside(&mut self, bytes: Bytes) {
+    fn send_inside(&mut self, bytes: Bytes) {
         self.effects.push_back(GatewayEffect::ToInside(bytes));
     }
 
@@ -437,7 +449,7 @@ impl Gateway {
         self.send_subscribes(now);
         loop {
             while let Some(transmit) = self.layer.poll_transmit() {
-                self.to_inside(transmit.bytes);
+                self.send_inside(transmit.bytes);
             }
             let Some(event) = self.layer.poll_event() else { return };
             let (client, response) = match event {
@@ -496,7 +508,8 @@ impl Gateway {
 
     /// Derives a word of 16 hexadecimal digits likewise.
     fn derive_word(&self, parts: &[&str]) -> String {
-        self.derive(parts).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let half = u128::from_be_bytes(self.derive(parts)) >> 64;
+        format!("{half:016x}")
     }
 }
 

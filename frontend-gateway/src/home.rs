@@ -15,6 +15,7 @@ pub mod message_store;
 pub mod presence_agent;
 
 mod delivery;
+mod framing;
 mod requests;
 mod subscriptions;
 
@@ -28,13 +29,12 @@ use sip_proto::frame::{Frame, Framer};
 use sip_proto::header::SentBy;
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Request};
-use sip_proto::parse::ParseFailure;
 use sip_proto::transaction::{
     ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, TransactionLimits,
     Transmit, Transport,
 };
 use sip_proto::uri::Uri;
-use sip_proto::{IdSource, StatusCode};
+use sip_proto::{IdSource, Method, StatusCode};
 use xmpp_proto::jid::Jid;
 
 use crate::clock::Now;
@@ -59,6 +59,11 @@ const OWN_FLOWS: u64 = 1 << 63;
 
 /// How long a message may take once its first byte has come.
 const MESSAGE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a device may take to answer what somebody else waits for. The transaction of whoever
+/// waits must not end first, at 32 s: a message that is kept would be repeated, and a
+/// subscription given up whose watcher may come back.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -133,6 +138,8 @@ pub struct Home {
     last_own_flow: u64,
     connecting: BTreeMap<FlowId, Vec<(OutgoingRequest, Purpose)>>,
     purposes: BTreeMap<ClientId, Purpose>,
+    /// NOTIFYs of the gateway that devices have not answered, in the order of their deadlines.
+    passed_on: VecDeque<(Instant, ClientId)>,
     subscribed_on: BTreeMap<(String, String), FlowId>,
     accounts: Accounts,
     location: Location,
@@ -170,6 +177,7 @@ impl Home {
             last_own_flow: OWN_FLOWS,
             connecting: BTreeMap::new(),
             purposes: BTreeMap::new(),
+            passed_on: VecDeque::new(),
             subscribed_on: BTreeMap::new(),
             accounts: Accounts::restore(&users, seeds[1]),
             location,
@@ -296,6 +304,8 @@ impl Home {
         let writes = self.agent.handle_timeout(now);
         writes.into_iter().for_each(|write| self.commits.write(write));
         self.expire_messages(now);
+        self.keep_unanswered(now);
+        self.give_up_notifies(now);
         self.send_notifies(now);
         self.drain(now);
     }
@@ -305,8 +315,13 @@ impl Home {
         let stalls = self.flows.values().filter_map(|flow| flow.message_since);
         let wall = [self.location.next_expiry_ms(), self.messages.next_expiry_ms()];
         let wall = wall.into_iter().flatten().map(|unix_ms| now.instant_of(unix_ms));
-        let machines =
-            [self.layer.poll_timeout(), self.commits.poll_timeout(), self.agent.poll_timeout(now)];
+        let machines = [
+            self.layer.poll_timeout(),
+            self.commits.poll_timeout(),
+            self.agent.poll_timeout(now),
+            self.deliveries.poll_timeout(),
+            self.passed_on.front().map(|(deadline, _)| *deadline),
+        ];
         let machines = machines.into_iter().flatten();
         stalls.map(|since| since + MESSAGE_MAX).chain(wall).chain(machines).min()
     }
@@ -346,44 +361,11 @@ impl Home {
                 if let Some(ends) = self.flows.get(&id).and_then(|flow| flow.ends) {
                     request.record_source(ends.peer);
                 }
-                self.handle_request(id, *request, facts, now);
+                self.handle_request(id, &request, facts, now);
             }
         }
         // What it caused goes out before the next message is looked at.
         self.drain(now);
-    }
-
-    fn handle_failure(&mut self, id: FlowId, failure: &ParseFailure) {
-        metrics::counter!("gateway_home_refused_total", "status" => failure.status.code().to_string())
-            .increment(1);
-        tracing::info!(
-            flow = id.0,
-            status = failure.status.code(),
-            reason = failure.reason_phrase,
-            "a SIP message was refused"
-        );
-        if let Some(response) = failure.response(&self.ids.tag()) {
-            self.transmit(id, response.to_bytes());
-        }
-        if failure.close {
-            self.effects.push_back(HomeEffect::Close(id));
-        }
-    }
-
-    fn close_stalled(&mut self, now: Now) {
-        let stalled = |flow: &OpenFlow| {
-            flow.message_since.is_some_and(|since| since + MESSAGE_MAX <= now.instant)
-        };
-        let ids: Vec<FlowId> =
-            self.flows.iter().filter(|(_, flow)| stalled(flow)).map(|(id, _)| *id).collect();
-        for id in ids {
-            let Some(flow) = self.flows.get_mut(&id) else { continue };
-            flow.message_since = None;
-            if let Some(failure) = flow.framer.handle_end() {
-                self.handle_failure(id, &failure);
-            }
-            self.effects.push_back(HomeEffect::Close(id));
-        }
     }
 
     /// Sends a request to a device: on its flow, or on one that is opened for it.
@@ -414,7 +396,12 @@ impl Home {
     fn send_on(&mut self, id: FlowId, request: &OutgoingRequest, purpose: Purpose, now: Now) {
         let transport = self.location.transport(id).unwrap_or(Transport::Tcp);
         match self.layer.send_request(request, Flow { id, transport }, now.instant) {
-            Ok(client) => drop(self.purposes.insert(client, purpose)),
+            Ok(client) => {
+                if *request.method() == Method::Notify && matches!(purpose, Purpose::Relay(..)) {
+                    self.passed_on.push_back((now.instant + ANSWER_MAX, client));
+                }
+                self.purposes.insert(client, purpose);
+            }
             Err(error) => {
                 tracing::error!(%error, "a SIP request could not be sent");
                 self.finish(purpose, &Answer::Lost, now);
@@ -477,7 +464,10 @@ impl Home {
 
     fn finish(&mut self, purpose: Purpose, answer: &Answer<'_>, now: Now) {
         match purpose {
-            Purpose::Relay(server, request) => self.finish_relay(server, &request, answer, now),
+            Purpose::Relay(server, request) => {
+                self.forget_answered_notifies();
+                self.finish_relay(server, &request, answer, now);
+            }
             Purpose::Fork(delivery) => self.finish_fork(delivery, answer, now),
             Purpose::Notify(dialog) => self.finish_notify(&dialog, answer, now),
             Purpose::Notice => {}

@@ -1,12 +1,16 @@
 //! What the tests of gateway and home share: a clock by hand, messages from and to text, and the
 //! store as it would be after a restart.
 
+use std::fmt::Debug;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use sip_proto::frame::{Frame, Framer};
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingResponse, Request, Response};
 use sip_proto::{Headers, StatusCode};
+use tracing::Metadata;
+use tracing::field::{Field, Visit};
 use xmpp_proto::jid::Jid;
 use xmpp_proto::xml::{Element, parse_document};
 
@@ -213,4 +217,60 @@ impl Ledger {
         let of_user = kept.filter(|it| it.aor == user.to_string() && !dropped(it.id));
         of_user.take(count_max).collect()
     }
+}
+
+/// Runs something and returns all that it logs at INFO and above, with every field.
+pub(crate) fn logged(run: impl FnOnce()) -> String {
+    let (lines, received) = mpsc::channel();
+    tracing::subscriber::with_default(Records { lines }, run);
+    received.try_iter().collect()
+}
+
+/// A subscriber that writes what an operator would see.
+struct Records {
+    lines: mpsc::Sender<String>,
+}
+
+/// The fields of one record.
+#[derive(Default)]
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push_str(&format!("{}={value:?} ", field.name()));
+    }
+}
+
+impl Records {
+    fn write(&self, record: impl FnOnce(&mut Line)) {
+        let mut line = Line::default();
+        record(&mut line);
+        // Nobody reads what is logged after the end.
+        let _ = self.lines.send(line.0 + "\n");
+    }
+}
+
+impl tracing::Subscriber for Records {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::Id {
+        self.write(|line| span.record(line));
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, values: &tracing::span::Record<'_>) {
+        self.write(|line| values.record(line));
+    }
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.write(|line| event.record(line));
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
 }

@@ -242,7 +242,8 @@ impl Core {
 
     fn list_users(&self, now: Now) -> String {
         let lines = self.home.accounts().all().map(|(user, algorithms)| {
-            let algorithms: Vec<_> = algorithms.into_iter().map(|it| it.as_str()).collect();
+            let algorithms: Vec<_> =
+                algorithms.into_iter().map(sip_proto::auth::Algorithm::as_str).collect();
             let online = if self.home.is_registered(user, now) { "registered" } else { "away" };
             format!("{user}\t{online}\t{}", algorithms.join(", "))
         });

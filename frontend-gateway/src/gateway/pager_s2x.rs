@@ -1,5 +1,6 @@
 //! Pager-mode messages from SIP users to XMPP users: accepted, sent, confirmed.
 
+use bytes::Bytes;
 use link::wire::Bounced;
 use sip_proto::StatusCode;
 use sip_proto::message::{OutgoingResponse, Request};
@@ -99,21 +100,16 @@ impl Gateway {
     pub(super) fn send_message(&mut self, id: u64, now: Now) {
         let Some(record) = self.journal.open(id) else { return };
         let correlation_id = record.correlation_id.clone();
-        let limits = Limits::AFTER_AUTHENTICATION.of_written_form();
-        let Ok(stanza) = parse_document(&record.stanza, &limits) else {
+        let pair = self.answers.pair(id).cloned().or_else(|| stored_pair(&record.stanza));
+        let Some(pair) = pair else {
             tracing::error!(correlation_id, "a stored message cannot be read");
-            return self.fail_message(
-                id,
-                &StanzaError::new(StanzaCondition::InternalServerError),
-                now,
-            );
+            let error = StanzaError::new(StanzaCondition::InternalServerError);
+            return self.fail_message(id, &error, now);
         };
-        let address = |name| stanza.attribute(name).and_then(|text| Jid::parse(text).ok());
-        let (Some(from), Some(to)) = (address("from"), address("to")) else { return };
-        let pair = DomainPair { local: from.domain().clone(), remote: to.domain().clone() };
+        let stanza = Bytes::copy_from_slice(&record.stanza);
         let envelope_id = self.derive(&["message", &id.to_string()]);
         tracing::debug!(correlation_id, partner = %pair.remote, "a message goes to an edge");
-        self.send_stanza(&stanza, pair, envelope_id, correlation_id, Purpose::Message(id), now);
+        self.send_document(stanza, pair, envelope_id, correlation_id, Purpose::Message(id), now);
     }
 
     /// Takes the outcome of a message at the partner.
@@ -170,4 +166,13 @@ impl Gateway {
         let id = number.parse().ok()?;
         (self.stanza_id(id, recipient) == stanza_id).then_some(id)
     }
+}
+
+/// Returns between whom a message goes that the process before this one had accepted.
+fn stored_pair(stanza: &[u8]) -> Option<DomainPair> {
+    let limits = Limits::AFTER_AUTHENTICATION.of_written_form();
+    let stanza = parse_document(stanza, &limits).ok()?;
+    let address = |name| Jid::parse(stanza.attribute(name)?).ok();
+    let (from, to) = (address("from")?, address("to")?);
+    Some(DomainPair { local: from.domain().clone(), remote: to.domain().clone() })
 }

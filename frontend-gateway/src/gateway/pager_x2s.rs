@@ -1,10 +1,11 @@
 //! Pager-mode messages from XMPP users to SIP users: accepted, sent one by one, settled.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use sip_proto::header::{CallId, Contact, NameAddr, TypedHeader};
-use sip_proto::message::Response;
+use sip_proto::message::{OutgoingRequest, Response};
 use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::stanza::Stanza;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
@@ -57,6 +58,8 @@ pub(super) struct Item {
     from: Jid,
     to: Jid,
     text: Text,
+    /// Built when the message was accepted; it is built again when it is sent again.
+    request: Option<Box<OutgoingRequest>>,
     first_sent: Option<Instant>,
 }
 
@@ -146,8 +149,8 @@ impl Gateway {
         if *self.conversations.count(from.domain()) >= self.settings.open_per_partner_max {
             return refused(StanzaCondition::ResourceConstraint, "too many messages wait");
         }
-        let mut item = Item { id: 0, from, to, text, first_sent: None };
-        // Built for its size; it is built again with its own number when its turn comes.
+        let id = self.journal.next_id();
+        let mut item = Item { id, from, to, text, request: None, first_sent: None };
         match self.build(&item) {
             Ok(request) => {
                 let bytes = request_bytes(&request, item.text.body.len());
@@ -158,6 +161,7 @@ impl Gateway {
                     );
                     return refused(StanzaCondition::PolicyViolation, &text);
                 }
+                item.request = Some(Box::new(request));
             }
             Err(error) => return Verdict::Refused(error),
         }
@@ -171,7 +175,6 @@ impl Gateway {
             bounce: None,
         };
         let (id, write) = self.journal.accept(record);
-        item.id = id;
         let envelopes = vec![(arrived.edge, arrived.envelope.sequence)];
         *self.conversations.count(item.from.domain()) += 1;
         self.conversations.accepting.insert(id, Accepting { item, envelopes });
@@ -220,7 +223,10 @@ impl Gateway {
         let Some(mut item) = queue.pop_front() else { return };
         item.first_sent.get_or_insert(now.instant);
         let id = item.id;
-        let request = self.build(&item);
+        let request = match item.request.take() {
+            Some(request) => Ok(*request),
+            None => self.build(&item),
+        };
         if let Some(queue) = self.conversations.queues.get_mut(key) {
             queue.push_front(item);
         }
@@ -230,7 +236,7 @@ impl Gateway {
         }
     }
 
-    fn build(&mut self, item: &Item) -> Result<sip_proto::message::OutgoingRequest, StanzaError> {
+    fn build(&mut self, item: &Item) -> Result<OutgoingRequest, StanzaError> {
         let users = [item.from.bare(), item.to.bare()];
         let [from, to] = [&users[0], &users[1]].map(ToString::to_string);
         let thread = item.text.thread.as_deref().unwrap_or_default();
@@ -317,11 +323,12 @@ impl Gateway {
 }
 
 /// Returns the stanza with the language of its stream where it has none of its own.
-fn with_language(arrived: &Arrived<'_>) -> Element {
-    let element = arrived.element.clone();
+fn with_language<'a>(arrived: &Arrived<'a>) -> Cow<'a, Element> {
     match arrived.stream_language() {
-        Some(language) if element.lang().is_none() => element.with_lang(language),
-        _ => element,
+        Some(language) if arrived.element.lang().is_none() => {
+            Cow::Owned(arrived.element.clone().with_lang(language))
+        }
+        _ => Cow::Borrowed(arrived.element),
     }
 }
 
@@ -330,5 +337,5 @@ fn read_item(record: &JournalRecord) -> Option<Item> {
     let stanza = Stanza::of(&element)?;
     let (from, to) = (stanza.from().ok()??, stanza.to().ok()??);
     let text = x2s_text(&element, None)?;
-    Some(Item { id: record.id, from, to, text, first_sent: None })
+    Some(Item { id: record.id, from, to, text, request: None, first_sent: None })
 }

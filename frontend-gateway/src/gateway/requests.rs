@@ -44,20 +44,20 @@ pub(super) struct Asked<'a> {
 }
 
 impl Gateway {
-    pub(super) fn handle_request(&mut self, request: Request, facts: Facts<'_>, now: Now) {
-        match self.layer.handle_request(&request, INSIDE.id, now.instant) {
+    pub(super) fn handle_request(&mut self, request: &Request, facts: Facts<'_>, now: Now) {
+        match self.layer.handle_request(request, INSIDE.id, now.instant) {
             Arrival::Fresh(server) => {
                 let asked = Asked { server, facts, now };
-                if let Err(denial) = self.answer(&asked, &request) {
-                    self.deny(server, &request, &denial, now);
+                if let Err(denial) = self.answer(&asked, request) {
+                    self.deny(server, request, &denial, now);
                 }
             }
             Arrival::Absorbed => {}
             Arrival::Overloaded => {
                 let tag = self.ids.tag();
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                let response = OutgoingResponse::to(&request, status, Some(&tag));
-                self.to_inside(response.to_bytes());
+                let response = OutgoingResponse::to(request, status, Some(&tag));
+                self.send_inside(response.to_bytes());
             }
         }
     }

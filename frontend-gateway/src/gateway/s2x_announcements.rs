@@ -5,6 +5,7 @@ use sip_proto::header::TerminationReason;
 use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
 
+use super::s2x_presence::PROBE_INTERVAL;
 use super::s2x_watches::Contact;
 use super::stanzas::{Arrived, Verdict};
 use super::watch::Watch;
@@ -149,8 +150,12 @@ impl Gateway {
     pub(super) fn partner_found(&mut self, domain: &Domain, now: Now) {
         for watch in self.s2x.of_domain(domain) {
             let lost = self.s2x.contacts.get_mut(&watch).filter(|contact| contact.lost);
-            if lost.is_some() && self.s2x.is_watched(&watch) {
+            let Some(probed_at) = lost.map(|contact| contact.probed_at) else { continue };
+            if self.s2x.is_watched(&watch) {
                 self.probe(&watch, now);
+                // One that went out just before may have been lost with the partner.
+                let next = probed_at.map(|at| at + PROBE_INTERVAL).filter(|at| now.instant < *at);
+                self.s2x.contact_deadlines.set(&watch, next);
             }
         }
     }

@@ -84,6 +84,11 @@ impl Answers {
         self.waiting.remove(&id)
     }
 
+    /// Returns between whom a message goes that waits here.
+    pub(super) fn pair(&self, id: u64) -> Option<&DomainPair> {
+        self.waiting.get(&id).map(|waiting| &waiting.pair)
+    }
+
     /// Says whether an error may follow the confirmation of a message that its sender could
     /// still be answered with.
     pub(super) fn may_be_contradicted(&self, id: u64) -> bool {

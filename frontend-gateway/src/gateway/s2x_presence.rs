@@ -22,7 +22,7 @@ use crate::store::record::{AuthorisationState, Direction};
 const POLL_WAIT: Duration = Duration::from_secs(1);
 
 /// A contact whose state is not known is not probed again before this time is over.
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The most subscriptions of one SIP user.
 const SUBSCRIPTIONS_MAX: usize = 1_000;
@@ -198,9 +198,9 @@ impl Gateway {
                 continue;
             }
             match self.s2x.contacts.get(&watch) {
-                Some(contact) if contact.is_active() => self.probe(&watch, now),
-                Some(_) => self.ask(&watch, now),
-                None => {}
+                Some(contact) if !contact.is_active() => self.ask(&watch, now),
+                Some(contact) if contact.lost || !contact.known => self.probe(&watch, now),
+                Some(_) | None => {}
             }
         }
     }

@@ -3,6 +3,10 @@
 mod iq;
 mod messages_s2x;
 mod messages_x2s;
+mod pairs;
+mod presence_s2x;
+mod presence_x2s;
+mod privacy;
 mod refusals;
 
 use std::collections::VecDeque;
@@ -87,6 +91,8 @@ struct Stage {
     stanzas: Vec<Sent>,
     requests: Vec<Request>,
     responses: Vec<Response>,
+    /// Requests and responses in the order in which they went out.
+    inside: Vec<Message>,
     settled: Vec<Settled>,
     added: Vec<(String, String)>,
     barriers: Vec<(EdgeId, String)>,
@@ -134,6 +140,7 @@ impl Stage {
             stanzas: Vec::new(),
             requests: Vec::new(),
             responses: Vec::new(),
+            inside: Vec::new(),
             settled: Vec::new(),
             added: Vec::new(),
             barriers: Vec::new(),
@@ -158,6 +165,7 @@ impl Stage {
         self.stanzas.clear();
         self.requests.clear();
         self.responses.clear();
+        self.inside.clear();
         self.settled.clear();
         self.added.clear();
         self.barriers.clear();
@@ -326,6 +334,7 @@ impl Stage {
 
     fn take_inside(&mut self, bytes: &[u8]) {
         for message in testing::messages(bytes) {
+            self.inside.push(message.clone());
             match message {
                 Message::Request(request) => self.requests.push(*request),
                 Message::Response(response) => self.responses.push(*response),

@@ -19,6 +19,7 @@ use crate::clock::Now;
 use crate::denial::Denial;
 use crate::facts::Facts;
 use crate::pidf;
+use crate::policy::{Direction, Subject};
 use crate::translate::presence::{ResourcePresence, s2x_presence};
 
 /// The interval that a subscription asks for, in seconds.
@@ -233,24 +234,37 @@ impl Gateway {
 
     /// Lets subscriptions be refreshed, end, and begin again.
     pub(super) fn handle_x2s_timeout(&mut self, facts: Facts<'_>, now: Now) {
-        let interest_ms = facts.policy.gateway.subscription_refresh_s * 1000;
         for watch in self.x2s.deadlines.take_due(now.instant) {
+            let wanted = self.is_wanted(&watch, facts, now);
             let Some(watching) = self.x2s.get_mut(&watch) else { continue };
             for subscriber in watching.subscribers() {
+                if !wanted {
+                    subscriber.let_lapse();
+                }
                 subscriber.handle_timeout(now.instant);
             }
             if watching.retry_at.is_none_or(|at| at > now.instant) {
                 continue;
             }
             watching.retry_at = None;
-            // One that has not shown itself for long shows itself by a probe when it is back.
-            let interested = now.unix_ms < watching.seen_ms + interest_ms;
-            let permitted = facts.policy.partner(watch.watcher.domain()).is_some();
             let idle = watching.subscriber.is_none() && watching.leaving == Leaving::No;
-            if interested && permitted && idle {
-                self.begin_subscription(&watch, now);
+            match wanted {
+                true if idle => self.begin_subscription(&watch, now),
+                // What the watcher was shown is not kept up any more.
+                false if idle => self.hide(&watch, now),
+                true | false => {}
             }
         }
+    }
+
+    /// Says whether a subscription is kept up: policy permits it, and its watcher has shown itself
+    /// of late. One that has not shows itself by a probe when it is back.
+    fn is_wanted(&self, watch: &Watch, facts: Facts<'_>, now: Now) -> bool {
+        let interest_ms = facts.policy.gateway.subscription_refresh_s * 1000;
+        let seen_ms = self.x2s.get(watch).map_or(0, |watching| watching.seen_ms);
+        let (user, contact) = (&watch.presentity, &watch.watcher);
+        now.unix_ms < seen_ms + interest_ms
+            && facts.decide(user, contact, Direction::X2s, Subject::Presence).is_ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages for home users: to every device at once, or kept until one registers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use sip_proto::frame::{Frame, Framer};
 use sip_proto::header::{Date, HeaderName, NameAddr};
@@ -11,7 +12,7 @@ use sip_proto::{Method, StatusCode};
 use xmpp_proto::jid::Jid;
 
 use super::requests::Asked;
-use super::{Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
+use super::{ANSWER_MAX, Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
 use crate::address::{s2x_address, x2s_address};
 use crate::clock::Now;
 use crate::denial::Denial;
@@ -26,6 +27,8 @@ pub(super) enum HomeStep {
     Kept(ServerId, Box<Request>),
     /// The message could not be kept.
     NotKept(ServerId, Box<Request>, u64),
+    /// A message is not kept for the user any more, and others may still be.
+    Dropped(Jid),
 }
 
 /// Messages on their way to devices.
@@ -33,6 +36,8 @@ pub(super) enum HomeStep {
 pub(super) struct Deliveries {
     last_id: u64,
     open: BTreeMap<u64, Delivery>,
+    /// When those are kept that no device has answered; in the order of their numbers.
+    deadlines: VecDeque<(Instant, u64)>,
     collecting: BTreeMap<Jid, VecDeque<HomeMessage>>,
     reading: BTreeSet<Jid>,
 }
@@ -49,12 +54,27 @@ struct Delivery {
 }
 
 /// Where a message comes from.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Origin {
     /// A request that waits for its answer; none once it was answered.
     Transaction(Option<ServerId>),
     /// The message store.
     Kept(u64),
+}
+
+impl Deliveries {
+    /// Takes out a message that every device has answered, with the deadlines that are over so.
+    fn close(&mut self, id: u64) -> Option<Delivery> {
+        let delivery = self.open.remove(&id);
+        while self.deadlines.front().is_some_and(|(_, id)| !self.open.contains_key(id)) {
+            self.deadlines.pop_front();
+        }
+        delivery
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
 }
 
 impl Home {
@@ -69,7 +89,7 @@ impl Home {
         let request = Box::new(request.clone());
         match self.fork(origin, request, user, None, asked.now)? {
             None => Ok(()),
-            Some(request) => self.keep(asked.server, request, user, asked.now),
+            Some(request) => self.keep(asked.server, request, user, asked.now).map(drop),
         }
     }
 
@@ -99,6 +119,7 @@ impl Home {
         let delivery =
             Delivery { user: user.clone(), request, origin, waiting: copies.len(), refused: None };
         self.deliveries.open.insert(id, delivery);
+        self.deliveries.deadlines.push_back((now.instant + ANSWER_MAX, id));
         for (copy, reach) in copies {
             self.send_to(user, &reach, copy, Purpose::Fork(id), now);
         }
@@ -122,7 +143,7 @@ impl Home {
             Answer::Response(_) | Answer::Timeout | Answer::Lost => {}
         }
         if self.deliveries.open.get(&id).is_some_and(|delivery| delivery.waiting == 0)
-            && let Some(delivery) = self.deliveries.open.remove(&id)
+            && let Some(delivery) = self.deliveries.close(id)
         {
             self.give_up(delivery, now);
         }
@@ -135,8 +156,7 @@ impl Home {
                 self.respond_status(server, request, StatusCode::OK, "", now);
             }
             Origin::Kept(message) => {
-                self.messages.forget(message);
-                self.commits.write(Write::DropMessage { id: message });
+                self.drop_message(message, user);
                 self.deliver_next(user, now);
             }
             Origin::Transaction(None) => {}
@@ -152,14 +172,10 @@ impl Home {
                 self.respond_status(server, &request, status, &reason, now);
             }
             (Origin::Transaction(Some(server)), None) => {
-                let answer = request.clone();
-                if let Err(denial) = self.keep(server, request, &user, now) {
-                    self.deny(server, &answer, &denial, now);
-                }
+                self.keep_or_deny(server, request, &user, now);
             }
             (Origin::Kept(message), Some((_, reason))) => {
-                self.messages.forget(message);
-                self.commits.write(Write::DropMessage { id: message });
+                self.drop_message(message, &user);
                 self.notify_sender(&request, &format!("was refused ({reason})"), now);
                 self.deliver_next(&user, now);
             }
@@ -168,14 +184,47 @@ impl Home {
         }
     }
 
+    /// Keeps the messages that no device has answered in time. One that answers later may still
+    /// take its message.
+    pub(super) fn keep_unanswered(&mut self, now: Now) {
+        while let Some(&(deadline, id)) = self.deliveries.deadlines.front() {
+            if deadline > now.instant {
+                return;
+            }
+            self.deliveries.deadlines.pop_front();
+            let Some(delivery) = self.deliveries.open.get_mut(&id) else { continue };
+            let Origin::Transaction(server @ Some(_)) = &mut delivery.origin else { continue };
+            let Some(server) = server.take() else { continue };
+            let (request, user) = (delivery.request.clone(), delivery.user.clone());
+            let kept = self.keep_or_deny(server, request, &user, now);
+            if let (Some(kept), Some(delivery)) = (kept, self.deliveries.open.get_mut(&id)) {
+                delivery.origin = Origin::Kept(kept);
+            }
+        }
+    }
+
+    /// Keeps a message, or tells its sender why it is not kept; returns its number.
+    fn keep_or_deny(
+        &mut self,
+        server: ServerId,
+        request: Box<Request>,
+        user: &Jid,
+        now: Now,
+    ) -> Option<u64> {
+        let answer = request.clone();
+        let kept = self.keep(server, request, user, now);
+        kept.map_err(|denial| self.deny(server, &answer, &denial, now)).ok()
+    }
+
     /// Keeps a message for a user who is away; its sender is answered once that is certain.
+    /// Returns its number.
     fn keep(
         &mut self,
         server: ServerId,
         request: Box<Request>,
         user: &Jid,
         now: Now,
-    ) -> Result<(), Denial> {
+    ) -> Result<u64, Denial> {
         let kept = self.messages.keep(user, request.to_bytes().to_vec(), now);
         let record = kept.map_err(|error| {
             tracing::warn!(user = %host::log::identity(&user.to_string()), %error, "a message is not kept");
@@ -188,7 +237,7 @@ impl Home {
             HomeStep::Kept(server, request),
             failed,
         );
-        Ok(())
+        Ok(id)
     }
 
     pub(super) fn handle_step(&mut self, step: HomeStep, now: Now) {
@@ -202,7 +251,15 @@ impl Home {
                 let status = StatusCode::SERVER_INTERNAL_ERROR;
                 self.respond_status(server, &request, status, "Message Store Failed", now);
             }
+            // There may be more than were read at once.
+            HomeStep::Dropped(user) => self.collect_messages(&user),
         }
+    }
+
+    /// Forgets a message that is kept for a user: it has its outcome.
+    fn drop_message(&mut self, id: u64, user: &Jid) {
+        self.messages.forget(id);
+        self.commits.write_and(Write::DropMessage { id }, HomeStep::Dropped(user.clone()));
     }
 
     /// Begins to bring a user the messages that are kept for it.
@@ -218,11 +275,12 @@ impl Home {
         if !self.deliveries.reading.remove(user) || messages.is_empty() {
             return;
         }
+        // The store may not have dropped yet what has its outcome already.
+        let kept = messages.into_iter().filter(|message| self.messages.has(message.id));
         let (expired, rest): (Vec<_>, _) =
-            messages.into_iter().partition(|message| message.expires_ms <= now.unix_ms);
+            kept.partition(|message| message.expires_ms <= now.unix_ms);
         for message in expired {
-            self.messages.forget(message.id);
-            self.commits.write(Write::DropMessage { id: message.id });
+            self.drop_message(message.id, user);
             metrics::counter!("gateway_home_messages_expired_total").increment(1);
             if let Some(request) = parsed(&message) {
                 self.notify_sender(&request, "was not collected in time", now);
@@ -237,16 +295,11 @@ impl Home {
         let Some(queue) = self.deliveries.collecting.get_mut(user) else { return };
         let Some(message) = queue.pop_front() else {
             self.deliveries.collecting.remove(user);
-            // There may be more than were read at once.
-            if self.location.is_registered(user, now) {
-                self.collect_messages(user);
-            }
             return;
         };
         let Some(request) = parsed(&message) else {
             tracing::error!(message = message.id, "a kept message cannot be read");
-            self.messages.forget(message.id);
-            self.commits.write(Write::DropMessage { id: message.id });
+            self.drop_message(message.id, user);
             return self.deliver_next(user, now);
         };
         let date = Some(Date::from_unix_seconds(message.received_ms / 1000));

@@ -121,6 +121,11 @@ impl MessageStore {
         true
     }
 
+    /// Returns whether a message is kept that has no outcome.
+    pub fn has(&self, id: u64) -> bool {
+        self.sizes.contains_key(&id) || self.expired.contains_key(&id)
+    }
+
     /// Returns whether messages are kept for a user.
     pub fn has_for(&self, user: &Jid) -> bool {
         self.counts.contains_key(&user.to_string())

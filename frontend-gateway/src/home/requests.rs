@@ -51,22 +51,22 @@ impl Home {
     pub(super) fn handle_request(
         &mut self,
         flow: FlowId,
-        request: Request,
+        request: &Request,
         facts: Facts<'_>,
         now: Now,
     ) {
-        match self.layer.handle_request(&request, flow, now.instant) {
+        match self.layer.handle_request(request, flow, now.instant) {
             Arrival::Fresh(server) => {
                 let asked = Asked { server, flow, facts, now };
-                if let Err(denial) = self.answer(&asked, &request) {
-                    self.deny(server, &request, &denial, now);
+                if let Err(denial) = self.answer(&asked, request) {
+                    self.deny(server, request, &denial, now);
                 }
             }
             Arrival::Absorbed => {}
             Arrival::Overloaded => {
                 let tag = self.ids.tag();
                 let status = StatusCode::SERVICE_UNAVAILABLE;
-                let response = OutgoingResponse::to(&request, status, Some(&tag));
+                let response = OutgoingResponse::to(request, status, Some(&tag));
                 self.transmit(flow, response.to_bytes());
             }
         }
@@ -104,7 +104,12 @@ impl Home {
     }
 
     fn answer_register(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
-        let user = user_of(request.to().uri())?;
+        let address = request.to().uri();
+        let user = match user_of(address) {
+            Ok(user) => user,
+            // Challenged like a user that does not exist, and refused like one.
+            Err(denial) => impossible_user(address).ok_or(denial)?,
+        };
         let registrar = s2x_address(request.uri()).ok();
         let served = registrar.is_none_or(|it| asked.facts.policy.served_by(it.domain()).is_some());
         if asked.facts.policy.served_by(user.domain()).is_none() || !served {
@@ -257,6 +262,16 @@ impl Home {
     pub(super) fn respond_unreachable(&mut self, server: ServerId, request: &Request, now: Now) {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         self.respond_status(server, request, status, "Not Reachable", now);
+    }
+}
+
+/// Returns the domain of an address that no user can have, such as one with a NUL.
+fn impossible_user(uri: &Uri) -> Option<Jid> {
+    match s2x_address(uri) {
+        Err(AddressError::NotAJid(_) | AddressError::Undecodable) => {
+            uri.host()?.name().and_then(|name| Domain::parse(name).ok()).map(Jid::from)
+        }
+        _ => None,
     }
 }
 

@@ -119,6 +119,25 @@ impl Home {
         Ok(())
     }
 
+    pub(super) fn forget_answered_notifies(&mut self) {
+        while self.passed_on.front().is_some_and(|(_, it)| !self.purposes.contains_key(it)) {
+            self.passed_on.pop_front();
+        }
+    }
+
+    /// Tells the gateway of NOTIFYs that no device has answered in time.
+    pub(super) fn give_up_notifies(&mut self, now: Now) {
+        while let Some(&(deadline, client)) = self.passed_on.front() {
+            if deadline > now.instant {
+                return;
+            }
+            self.passed_on.pop_front();
+            if let Some(purpose) = self.purposes.remove(&client) {
+                self.finish(purpose, &Answer::Timeout, now);
+            }
+        }
+    }
+
     /// A NOTIFY of the gateway was lost with its flow: another one of the watcher may do.
     pub(super) fn finish_lost_notify(
         &mut self,

@@ -33,11 +33,13 @@ fn error_for(sent: &Sent, condition: &str, content: &str) -> String {
 
 /// Returns the outcomes in the order in which they were written.
 fn outcomes(stage: &Stage) -> Vec<&Outcome> {
-    let outcome = |write| match write {
-        &Write::Settle { ref outcome, .. } => Some(outcome),
-        _ => None,
-    };
-    stage.ledger.writes.iter().filter_map(outcome).collect()
+    let writes = stage.ledger.writes.iter();
+    writes
+        .filter_map(|write| match write {
+            Write::Settle { outcome, .. } => Some(outcome),
+            _ => None,
+        })
+        .collect()
 }
 
 fn condition_of(outcome: &Outcome) -> &str {

@@ -185,6 +185,16 @@ fn a_failure_goes_back_as_an_error_with_addresses_id_and_words() {
 }
 
 #[test]
+fn a_message_without_an_id_comes_back_without_one() {
+    let mut stage = Stage::new();
+    stage.stanza(&HELLO.replace(" id='m1'", ""));
+    let request = stage.only_request();
+    stage.answer(&request, 404);
+    let error = stage.only_stanza();
+    assert_eq!((error.element.attribute("id"), error.condition()), (None, "item-not-found"));
+}
+
+#[test]
 fn an_error_that_cannot_be_brought_back_is_not_bounced_itself() {
     let mut stage = Stage::new();
     stage.stanza(HELLO);

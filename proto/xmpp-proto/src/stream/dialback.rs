@@ -220,30 +220,8 @@ fn addressed(step: Step, from: &Domain, to: &Domain, id: Option<&str>) -> Elemen
 mod tests {
     use super::*;
 
-    /// Secret, receiving server, originating server, stream ID, key.
-    const VECTORS: [[&str; 5]; 3] = [
-        [
-            "s3cr3tf0rd14lb4ck",
-            "xmpp.example.com",
-            "example.org",
-            "D60000229F",
-            "37c69b1cf07a3f67c04a5ef5902fa5114f2c76fe4a2686482ba5b89323075643",
-        ],
-        [
-            "s3cr3tf0rd14lb4ck",
-            "montague.example",
-            "capulet.example",
-            "D60000229F",
-            "b4835385f37fe2895af6c196b59097b16862406db80559900d96bf6fa7d23df3",
-        ],
-        [
-            "d14lb4ck43v3r",
-            "capulet.example",
-            "montague.example",
-            "417GAF25",
-            "225cc5aa6a071133249d25fef42ae516fc7a86c523aa1c6980a7f73e784c972d",
-        ],
-    ];
+    /// Secret, receiving server, originating server, stream ID, key, source.
+    const TABLE: &str = include_str!("../../../../tests/vectors/dialback-keys.tsv");
 
     fn domain(name: &str) -> Domain {
         Domain::parse(name).unwrap()
@@ -256,13 +234,20 @@ mod tests {
 
     #[test]
     fn the_keys_of_xep_0185_and_xep_0220_are_made() {
-        for [secret, receiving, originating, stream_id, key] in VECTORS {
+        let mut rows = 0;
+        for line in TABLE.lines().skip(1) {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [secret, receiving, originating, stream_id, key, _source] = columns[..] else {
+                panic!("not a row: {line}")
+            };
             let (receiving, originating) = (domain(receiving), domain(originating));
             let secrets = secrets(secret, None);
 
             assert_eq!(secrets.key(&receiving, &originating, stream_id).as_deref(), Some(key));
             assert!(secrets.is_valid(key, &receiving, &originating, stream_id));
+            rows += 1;
         }
+        assert_eq!(rows, 3);
     }
 
     #[test]

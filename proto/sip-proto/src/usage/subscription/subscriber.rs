@@ -181,6 +181,12 @@ impl Subscriber {
         }
     }
 
+    /// Gives up the refreshes that are planned: what is not refreshed runs out. A NOTIFY that
+    /// comes in the meantime plans one anew.
+    pub fn let_lapse(&mut self) {
+        self.usages.iter_mut().for_each(Usage::let_lapse);
+    }
+
     /// Says whether nothing is left, so that the subscriber can be dropped.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -461,3 +461,20 @@ fn a_restored_subscriber_goes_on_where_it_was() {
     let damaged = SubscriberSnapshot { event: String::new(), ..snapshot };
     assert!(Subscriber::restore(&damaged, run.now, 0).is_err());
 }
+
+#[test]
+fn what_is_let_lapse_runs_out_and_a_notify_plans_its_refresh_anew() {
+    let mut run = Run::active();
+    run.subscriber.let_lapse();
+    run.wait(59 * MINUTE);
+    assert!(run.subscriber.poll_request().is_none());
+    run.wait(MINUTE);
+    assert_eq!(run.ended(), Some((EndCause::Expired, Resubscribe::Immediately)));
+
+    let mut run = Run::active();
+    run.subscriber.let_lapse();
+    run.wait(MINUTE);
+    run.notify("a", 2, "active;expires=3600").unwrap();
+    run.wait(50 * MINUTE);
+    assert!(run.subscriber.poll_request().is_some());
+}

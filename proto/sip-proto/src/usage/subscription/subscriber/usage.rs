@@ -140,6 +140,13 @@ impl Usage {
         self.refresh = if left > RETRY_WORTH { Refresh::At(now + left / 2) } else { Refresh::None };
     }
 
+    /// Gives up a refresh that is planned; one that is under way is not touched.
+    pub(super) fn let_lapse(&mut self) {
+        if matches!(self.refresh, Refresh::At(_)) {
+            self.refresh = Refresh::None;
+        }
+    }
+
     /// Sets expiry and refresh from an interval that begins `now`.
     pub(super) fn schedule(&mut self, interval: u32, terms: &SubscriberTerms, now: Instant) {
         self.expires_at = now + seconds(interval);

@@ -1,0 +1,44 @@
+//! What devices send that is no message, or only the beginning of one.
+
+use sip_proto::parse::ParseFailure;
+use sip_proto::transaction::FlowId;
+
+use super::{Home, HomeEffect, MESSAGE_MAX, OpenFlow};
+use crate::clock::Now;
+
+impl Home {
+    /// Refuses what is no message.
+    pub(super) fn handle_failure(&mut self, id: FlowId, failure: &ParseFailure) {
+        metrics::counter!("gateway_home_refused_total", "status" => failure.status.code().to_string())
+            .increment(1);
+        tracing::info!(
+            flow = id.0,
+            status = failure.status.code(),
+            reason = failure.reason_phrase,
+            "a SIP message was refused"
+        );
+        if let Some(response) = failure.response(&self.ids.tag()) {
+            self.transmit(id, response.to_bytes());
+        }
+        if failure.close {
+            self.effects.push_back(HomeEffect::Close(id));
+        }
+    }
+
+    /// Closes the flows on which half a message has waited for the rest too long.
+    pub(super) fn close_stalled(&mut self, now: Now) {
+        let stalled = |flow: &OpenFlow| {
+            flow.message_since.is_some_and(|since| since + MESSAGE_MAX <= now.instant)
+        };
+        let ids: Vec<FlowId> =
+            self.flows.iter().filter(|(_, flow)| stalled(flow)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            flow.message_since = None;
+            if let Some(failure) = flow.framer.handle_end() {
+                self.handle_failure(id, &failure);
+            }
+            self.effects.push_back(HomeEffect::Close(id));
+        }
+    }
+}
