@@ -3,6 +3,7 @@
 mod away;
 mod devices;
 mod presence;
+mod privacy;
 mod refusals;
 mod texts;
 mod threads;

@@ -36,7 +36,21 @@ const DONE_FILE: &str = "done";
 pub fn in_namespace(test: &str, body: impl FnOnce(&Place)) {
     match env::var_os(PLACE_VARIABLE) {
         Some(directory) => run_inside(PathBuf::from(directory), body),
-        None => run_from_outside(test),
+        None => run_from_outside(test, &["--exact", test, "--nocapture", "--include-ignored"]),
+    }
+}
+
+/// Runs the body of a program that is no test in namespaces of its own, as [`in_namespace`] does.
+///
+/// The program is run once more, inside the namespaces, with these arguments.
+///
+/// # Panics
+///
+/// When the body does, and then the directory is kept.
+pub fn program_in_namespace(name: &str, arguments: &[&str], body: impl FnOnce(&Place)) {
+    match env::var_os(PLACE_VARIABLE) {
+        Some(directory) => run_inside(PathBuf::from(directory), body),
+        None => run_from_outside(name, arguments),
     }
 }
 
@@ -219,9 +233,10 @@ impl Network {
     }
 }
 
-fn run_from_outside(test: &str) {
+fn run_from_outside(test: &str, arguments: &[&str]) {
     let place = TempDir::with_prefix("isthmus-test-").expect("a temporary directory can be made");
-    let mut child = Process::start("namespace", place.path(), command_inside(test, place.path()));
+    let command = command_inside(arguments, place.path());
+    let mut child = Process::start("namespace", place.path(), command);
     let deadline = Deadline::after_s(TEST_S_MAX);
     while let Some(line) = child.next_line(deadline) {
         show(&line.text);
@@ -235,8 +250,8 @@ fn run_from_outside(test: &str) {
     assert!(place.path().join(DONE_FILE).exists(), "no test has the name {test}");
 }
 
-/// The command that runs one test in namespaces which end with it, as it ends with this thread.
-fn command_inside(test: &str, directory: &Path) -> Command {
+/// The command that runs this program in namespaces which end with it, as it ends with this thread.
+fn command_inside(arguments: &[&str], directory: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "unshare"]);
     let effective_user = fs::metadata("/proc/self").expect("proc is mounted").uid();
@@ -245,7 +260,7 @@ fn command_inside(test: &str, directory: &Path) -> Command {
     }
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(env::current_exe().expect("the test binary has a path"));
-    command.args(["--exact", test, "--nocapture", "--include-ignored"]);
+    command.args(arguments);
     command.env(PLACE_VARIABLE, directory);
     command
 }

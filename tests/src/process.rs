@@ -226,10 +226,23 @@ impl Process {
     ///
     /// When the program is gone.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// The most memory that the program has held so far, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the program is gone.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.memory_bytes("VmHWM:")
+    }
+
+    fn memory_bytes(&self, field: &str) -> u64 {
         let status = self.proc_file("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("VmRSS is in kB") * 1024
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("proc(5) gives sizes in kB") * 1024
     }
 
     fn proc_file(&self, file: &str) -> String {

@@ -1,0 +1,11 @@
+//! What hostile and broken peers get from the running processes, and that others notice nothing.
+
+mod corpus;
+mod delivery;
+mod estate;
+mod link;
+mod sip_torture;
+mod wire;
+mod xmpp_answers;
+mod xmpp_initiating;
+mod xmpp_receiving;

@@ -1,0 +1,163 @@
+//! The appliance under attack, and the good users who must not notice.
+
+use std::net::Ipv4Addr;
+
+use tests::account::Account;
+use tests::appliance::{Appliance, EDGE, Setup};
+use tests::dns::{Dns, Records};
+use tests::namespace::Place;
+use tests::process::Mark;
+use tests::prosody::{self, Prosody, Situation};
+use tests::sip_user::{SipUser, Transport};
+use tests::test_ca::TestCa;
+use tests::wait::Deadline;
+use tests::xmpp_user::{Event, XmppUser};
+
+/// Where Prosody serves peer.example.
+pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Where Prosody serves victim.example.
+const VICTIM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+
+/// What each process may hold more after the attacks than before: less than one file that was
+/// kept for each connection would come to.
+const GROWTH_BYTES_MAX: u64 = 24 * 1024 * 1024;
+
+pub(super) const JULIET_URI: &str = "sip:juliet@peer.example";
+const JULIET_JID: &str = "juliet@peer.example";
+const ROMEO_JID: &str = "romeo@gw.example";
+const ROMEO: Account<'static> =
+    Account { user: "romeo", domain: "gw.example", password: "romeo-secret" };
+
+/// A policy that admits the corpus's peer and its victim.
+pub(super) const POLICY: &str = r#"
+[[local_domain]]
+domain = "gw.example"
+
+[[xmpp_partner]]
+domain = "peer.example"
+partner_type = "federated"
+allow_private_addresses = true
+
+[[xmpp_partner]]
+domain = "victim.example"
+partner_type = "federated"
+allow_private_addresses = true
+
+[[external_access_policy]]
+scope = "global"
+federation_access = true
+xmpp_access = true
+"#;
+
+/// The appliance serving gw.example, Prosody serving peer.example and victim.example, and a user
+/// on each side.
+pub(super) struct Estate {
+    pub(super) appliance: Appliance,
+    pub(super) dns: Dns,
+    pub(super) victim: Prosody,
+    pub(super) ca: TestCa,
+    pub(super) romeo: SipUser,
+    juliet: XmppUser,
+    text_count: u32,
+    _peer: Prosody,
+}
+
+/// What the processes had done and held before an attack.
+pub(super) struct Before {
+    edge_stanzas: f64,
+    frontend_stanzas: f64,
+    edge_bytes: u64,
+    frontend_bytes: u64,
+}
+
+impl Estate {
+    /// Starts everything; `peer_at` is where DNS says that peer.example is.
+    pub(super) fn start(place: &Place, peer_at: Ipv4Addr) -> Self {
+        let ca = TestCa::new(place.directory(), "ca");
+        let records = Records::new()
+            .xmpp_server("peer.example", peer_at)
+            .xmpp_server("victim.example", VICTIM)
+            .xmpp_server("gw.example", EDGE);
+        let dns = Dns::start(place, &records);
+        let peer = prosody::Setup::new("peer.example", PEER, Situation::Certified)
+            .user("juliet", "juliet-secret")
+            .start(place, &ca);
+        let victim =
+            prosody::Setup::new("victim.example", VICTIM, Situation::Certified).start(place, &ca);
+        let setup = Setup { domain: "gw.example", policy: POLICY, ..Setup::default() };
+        let appliance = setup.start(place, &ca);
+        appliance.add_user(&ROMEO);
+        let mut romeo = SipUser::start(place, &ROMEO);
+        romeo.connect(appliance.sip(), Transport::Tcp);
+        assert_eq!(romeo.register(3600).status, 200);
+        let mut juliet = XmppUser::connect(place, JULIET_JID, "juliet-secret", PEER);
+        juliet.be_available();
+        Self { appliance, dns, victim, ca, romeo, juliet, text_count: 0, _peer: peer }
+    }
+
+    /// Lets the good users talk in both directions.
+    pub(super) fn exchange_texts(&mut self) {
+        self.text_count += 1;
+        let (question, answer) =
+            (format!("question {}", self.text_count), format!("answer {}", self.text_count));
+        self.juliet.say(ROMEO_JID, &question);
+        self.romeo.expect_text(&question, Deadline::after_s(20));
+        assert_eq!(self.romeo.say(JULIET_URI, &answer).status, 200);
+        self.expect_at_juliet(&answer);
+    }
+
+    /// Lets Romeo's device connect and register again.
+    pub(super) fn reconnect_romeo(&mut self) {
+        self.romeo.reconnect();
+        assert_eq!(self.romeo.register(3600).status, 200);
+    }
+
+    /// Waits for a text of Romeo's.
+    pub(super) fn expect_at_juliet(&mut self, text: &str) {
+        self.juliet.expect_message(text, Deadline::after_s(20), |message| {
+            message.is_from(ROMEO_JID) && message.body.as_deref() == Some(text)
+        });
+    }
+
+    /// Asserts that no text came twice, or unexpected.
+    pub(super) fn assert_nothing_waits_at_juliet(&mut self) {
+        let events = self.juliet.waiting_events();
+        let is_text =
+            |event: &&Event| matches!(event, Event::Message(message) if message.body.is_some());
+        let texts: Vec<&Event> = events.iter().filter(is_text).collect();
+        assert!(texts.is_empty(), "{texts:?}");
+    }
+
+    /// Notes what the processes have done and hold.
+    pub(super) fn look(&mut self) -> Before {
+        let (edge_stanzas, frontend_stanzas) = self.stanzas();
+        Before {
+            edge_stanzas,
+            frontend_stanzas,
+            edge_bytes: self.appliance.edge().resident_bytes(),
+            frontend_bytes: self.appliance.frontend().resident_bytes(),
+        }
+    }
+
+    /// Asserts that no stanza passed, and that both processes stand as they stood.
+    pub(super) fn assert_unharmed_since(&mut self, before: &Before) {
+        let after = self.look();
+        assert_eq!(after.edge_stanzas, before.edge_stanzas, "the edge took a stanza");
+        assert_eq!(after.frontend_stanzas, before.frontend_stanzas, "a stanza reached the inside");
+        for (name, after, before) in [
+            ("the edge", after.edge_bytes, before.edge_bytes),
+            ("the front end", after.frontend_bytes, before.frontend_bytes),
+        ] {
+            let growth = after.saturating_sub(before);
+            assert!(growth <= GROWTH_BYTES_MAX, "{name} grew by {growth} bytes");
+        }
+        let edge = self.appliance.edge().lines_with(Mark::START, "panicked");
+        let frontend = self.appliance.frontend().lines_with(Mark::START, "panicked");
+        assert_eq!([edge, frontend].concat(), [""; 0]);
+    }
+
+    fn stanzas(&self) -> (f64, f64) {
+        let edge = self.appliance.edge_counter("edge_xmpp_stanzas_received_total", "");
+        (edge, self.appliance.frontend_counter("gateway_stanzas_received_total", ""))
+    }
+}
