@@ -187,8 +187,13 @@ impl Hub {
         }
         for settled in frame.settlements {
             let outcome = outcome(settled.outcome)?;
-            let settling = self.inbounds.settle(id, settled.sequence)?;
-            self.effects.push_back(HubEffect::Settled(settling, outcome));
+            let inbound = self.inbounds.settle(id, settled.sequence)?;
+            if let Err(bounced) = &outcome {
+                let Inbound { pair, correlation_id, .. } = &inbound;
+                let condition = &bounced.condition;
+                tracing::info!(correlation_id, partner = %pair.remote, condition, "a stanza was refused");
+            }
+            self.effects.push_back(HubEffect::Settled(inbound.settling, outcome));
         }
         for credit in frame.credits {
             let pair = domain_pair(&credit.local_domain, &credit.remote_domain)?;
@@ -218,7 +223,12 @@ impl Hub {
 
     /// Takes the outcome of a dispatched stanza.
     pub fn handle_outcome(&mut self, id: [u8; 16], outcome: Result<(), Bounced>, now: Instant) {
-        if let Some((frontend, sequence)) = self.deliveries.finish(id, outcome.clone(), now) {
+        let Some(progress) = self.deliveries.finish(id, outcome.clone(), now) else { return };
+        if let Err(Bounced { condition, text, .. }) = &outcome {
+            let correlation_id = progress.correlation_id;
+            tracing::info!(correlation_id, condition, reason = text, "a stanza was not delivered");
+        }
+        if let Some((frontend, sequence)) = progress.offered_by {
             self.settle(frontend, sequence, outcome);
         }
     }
@@ -309,7 +319,8 @@ impl Hub {
         let length = envelope.id.len();
         let id = <[u8; 16]>::try_from(&envelope.id[..]).map_err(|_| LinkViolation::Id(length))?;
         let pair = domain_pair(&envelope.local_domain, &envelope.remote_domain)?;
-        match self.deliveries.offer(id, (from, envelope.sequence), now) {
+        let by = (from, envelope.sequence);
+        match self.deliveries.offer(id, by, &envelope.correlation_id, now) {
             Offer::Fresh => {
                 let Envelope { stanza, correlation_id, .. } = envelope;
                 let dispatch = Dispatch { id, pair, stanza, correlation_id };

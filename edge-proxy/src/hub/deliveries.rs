@@ -27,48 +27,56 @@ pub(super) enum Offer {
     Finished(Outcome),
 }
 
+/// A stanza without an outcome.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// The envelope that is to be settled, while its link lasts.
+    pub(super) offered_by: Option<(FrontendId, u64)>,
+    pub(super) correlation_id: String,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
-    progress: BTreeMap<Id, Option<(FrontendId, u64)>>,
+    progress: BTreeMap<Id, Progress>,
     finished: BTreeMap<Id, Outcome>,
     order: VecDeque<(Instant, Id)>,
 }
 
 impl Deliveries {
     /// Takes the offer of a stanza by an envelope.
-    pub(super) fn offer(&mut self, id: Id, by: (FrontendId, u64), now: Instant) -> Offer {
+    pub(super) fn offer(
+        &mut self,
+        id: Id,
+        by: (FrontendId, u64),
+        correlation_id: &str,
+        now: Instant,
+    ) -> Offer {
         self.forget_old(now);
         if let Some(outcome) = self.finished.get(&id) {
             return Offer::Finished(outcome.clone());
         }
-        match self.progress.insert(id, Some(by)) {
+        let correlation_id = correlation_id.to_owned();
+        match self.progress.insert(id, Progress { offered_by: Some(by), correlation_id }) {
             Some(_) => Offer::InProgress,
             None => Offer::Fresh,
         }
     }
 
-    /// Takes the outcome of a stanza; returns the envelope that is to be settled with it.
-    pub(super) fn finish(
-        &mut self,
-        id: Id,
-        outcome: Outcome,
-        now: Instant,
-    ) -> Option<(FrontendId, u64)> {
-        let offered_by = self.progress.remove(&id)?;
+    /// Takes the outcome of a stanza; returns what was on its way.
+    pub(super) fn finish(&mut self, id: Id, outcome: Outcome, now: Instant) -> Option<Progress> {
+        let progress = self.progress.remove(&id)?;
         if self.order.len() >= OUTCOMES_MAX {
             self.forget_first();
         }
         self.finished.insert(id, outcome);
         self.order.push_back((now, id));
-        offered_by
+        Some(progress)
     }
 
     /// Forgets the envelopes of a link that is lost, but not their stanzas.
     pub(super) fn detach(&mut self, frontend: FrontendId) {
-        for offered_by in self.progress.values_mut() {
-            if offered_by.is_some_and(|(by, _)| by == frontend) {
-                *offered_by = None;
-            }
+        for progress in self.progress.values_mut() {
+            progress.offered_by = progress.offered_by.filter(|(by, _)| *by != frontend);
         }
     }
 

@@ -95,14 +95,14 @@ impl Inbounds {
         &mut self,
         frontend: FrontendId,
         sequence: u64,
-    ) -> Result<Settling, SequenceError> {
+    ) -> Result<Inbound, SequenceError> {
         let missing = SequenceError::NotOutstanding { sequence };
         let offered = self.offered.get_mut(&frontend).ok_or(missing)?;
         let settled = offered.unsettled.settle(sequence)?.inbound;
         if let Some(outstanding) = offered.outstanding.get_mut(&settled.pair) {
             *outstanding = outstanding.saturating_sub(1);
         }
-        Ok(settled.settling)
+        Ok(settled)
     }
 
     /// Offers what waits to the front ends that have credit for it.
