@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use host::observe::Waiting;
-use link::wire::FromFrontend;
-use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::mpsc;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use xmpp_proto::jid::Jid;
@@ -16,7 +15,7 @@ use crate::clock::Now;
 use crate::core::administration::Reply;
 use crate::core::{Core, CoreEffect};
 use crate::flows::{FlowInput, Flows, Opener};
-use crate::link::LinkInput;
+use crate::link::{Attachment, LinkInput};
 use crate::links::EdgeId;
 use crate::store::writer::{Answer, Request, Writer};
 
@@ -68,7 +67,7 @@ pub struct Driver {
     opener: Arc<Opener<Input>>,
     ready: watch::Sender<Waiting>,
     flows: Flows,
-    edges: BTreeMap<EdgeId, UnboundedSender<FromFrontend>>,
+    edges: BTreeMap<EdgeId, Attachment>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     last_reply: u64,
 }
@@ -118,6 +117,17 @@ impl Driver {
                 _ = inputs.recv_many(&mut inputs_of_round, ROUND_MAX) => {}
                 () = timer => {}
             }
+            // Everybody who is ready is heard first: what a round causes is committed together,
+            // and goes out in one write for each peer.
+            tokio::task::yield_now().await;
+            while let Ok(answer) = answers.try_recv() {
+                answers_of_round.push(answer);
+            }
+            while inputs_of_round.len() < ROUND_MAX
+                && let Ok(input) = inputs.try_recv()
+            {
+                inputs_of_round.push(input);
+            }
             let now = Now::read();
             answers_of_round.drain(..).for_each(|answer| self.handle_answer(answer, now));
             inputs_of_round.drain(..).for_each(|input| self.handle_input(input, now));
@@ -153,9 +163,9 @@ impl Driver {
 
     fn handle_link(&mut self, input: LinkInput, now: Now) {
         match input {
-            LinkInput::Attached { number, name, frames } => {
+            LinkInput::Attached { number, name, attachment } => {
                 tracing::info!(edge = name, "attached to an edge");
-                self.edges.insert(EdgeId(number), frames);
+                self.edges.insert(EdgeId(number), attachment);
                 self.core.handle_attached(EdgeId(number), name, now);
             }
             LinkInput::Frame { number, frame } => {
@@ -163,6 +173,7 @@ impl Driver {
                     metrics::counter!("gateway_link_violations_total").increment(1);
                     tracing::error!(%violation, "an edge broke the rules of the link");
                     self.edges.remove(&EdgeId(number));
+                    self.core.handle_detached(EdgeId(number), now);
                 }
             }
             LinkInput::Detached { number } => {
@@ -207,9 +218,8 @@ impl Driver {
                 self.writer.send(Request::Messages { aor, count_max });
             }
             CoreEffect::Frame(edge, frame) => {
-                if let Some(frames) = self.edges.get(&edge) {
-                    // The loss of the link is told by its task.
-                    let _ = frames.send(frame);
+                if let Some(attachment) = self.edges.get(&edge) {
+                    attachment.send(frame);
                 }
             }
             CoreEffect::Reply(reply, answer) => {

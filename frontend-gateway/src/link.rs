@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint};
 
 /// Time for TCP and TLS to an edge.
@@ -27,6 +28,9 @@ const KEEP_ALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_LAST: Duration = Duration::from_secs(30);
 
+/// How long an edge may take to end a link that we have ended.
+const ENDING_MAX: Duration = Duration::from_secs(2);
+
 /// What happens on a link.
 #[derive(Debug)]
 pub enum LinkInput {
@@ -36,8 +40,8 @@ pub enum LinkInput {
         number: u64,
         /// The name in the edge's certificate.
         name: String,
-        /// Takes frames for it; closing it ends the link.
-        frames: mpsc::UnboundedSender<FromFrontend>,
+        /// Its sending side.
+        attachment: Attachment,
     },
     /// The edge sent a frame.
     Frame {
@@ -53,6 +57,20 @@ pub enum LinkInput {
     },
 }
 
+/// The sending side of a link, which ends with it, whatever the edge does.
+#[derive(Debug)]
+pub struct Attachment {
+    frames: mpsc::UnboundedSender<FromFrontend>,
+    _ends: DropGuard,
+}
+
+impl Attachment {
+    /// Sends a frame; on a link that is lost, which its task tells, it goes nowhere.
+    pub fn send(&self, frame: FromFrontend) {
+        let _ = self.frames.send(frame);
+    }
+}
+
 /// Keeps a link to the edge at `address` (`host:port`) until the receiver of `inputs` is gone.
 pub async fn keep<I: From<LinkInput>>(
     address: String,
@@ -63,8 +81,8 @@ pub async fn keep<I: From<LinkInput>>(
     let mut back_off = BACK_OFF_FIRST;
     loop {
         let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        match attach(&address, &tls, number, &inputs).await {
-            Ok(()) => back_off = BACK_OFF_FIRST,
+        match attach(&address, &tls, number, &inputs, &mut back_off).await {
+            Ok(()) => {}
             Err(LinkError::Stopped) => return,
             Err(error) => {
                 metrics::counter!("gateway_link_failures_total").increment(1);
@@ -86,20 +104,32 @@ enum LinkError {
     Stopped,
 }
 
-/// Attaches once and carries frames until the link ends.
+/// Attaches once and carries frames until the link ends; one that worked ends the back-off.
 async fn attach<I: From<LinkInput>>(
     address: &str,
     tls: &Arc<ClientConfig>,
     number: u64,
     inputs: &mpsc::Sender<I>,
+    back_off: &mut Duration,
 ) -> Result<(), LinkError> {
     let (name_found, mut names) = mpsc::channel(1);
     let channel = connect(address.to_owned(), Arc::clone(tls), name_found).await?;
     let (frames, outgoing): (_, UnboundedReceiver<FromFrontend>) = mpsc::unbounded_channel();
     let name = names.recv().await.unwrap_or_default();
-    let attached = LinkInput::Attached { number, name: name.clone(), frames };
+    let ended = CancellationToken::new();
+    let attachment = Attachment { frames, _ends: ended.clone().drop_guard() };
+    let attached = LinkInput::Attached { number, name: name.clone(), attachment };
     inputs.send(attached.into()).await.map_err(|_| LinkError::Stopped)?;
-    let result = carry(channel, outgoing, number, inputs).await;
+    let carrying = carry(channel, outgoing, number, inputs, back_off);
+    let cut_off = async {
+        ended.cancelled().await;
+        // Without our side an honest edge ends its own once it has read everything.
+        tokio::time::sleep(ENDING_MAX).await;
+    };
+    let result = tokio::select! {
+        result = carrying => result,
+        () = cut_off => Ok(()),
+    };
     tracing::warn!(edge = name, "the link is lost");
     let detached = LinkInput::Detached { number };
     inputs.send(detached.into()).await.map_err(|_| LinkError::Stopped)?;
@@ -111,12 +141,14 @@ async fn carry<I: From<LinkInput>>(
     outgoing: UnboundedReceiver<FromFrontend>,
     number: u64,
     inputs: &mpsc::Sender<I>,
+    back_off: &mut Duration,
 ) -> Result<(), LinkError> {
     let mut client = LinkClient::new(channel)
         .max_decoding_message_size(link::FRAME_BYTES_MAX)
         .max_encoding_message_size(link::FRAME_BYTES_MAX);
     let mut frames = client.attach(UnboundedReceiverStream::new(outgoing)).await?.into_inner();
     while let Some(frame) = frames.message().await? {
+        *back_off = BACK_OFF_FIRST;
         let input = LinkInput::Frame { number, frame };
         inputs.send(input.into()).await.map_err(|_| LinkError::Stopped)?;
     }

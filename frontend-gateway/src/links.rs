@@ -20,6 +20,9 @@ pub const LINK_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The most stanzas that wait for a link or for credit, over all pairs.
 pub const WAITING_MAX: usize = 100_000;
 
+/// The most stanzas of one pair among them, so that one dead partner leaves room for the others.
+pub const WAITING_OF_PAIR_MAX: usize = 20_000;
+
 /// Our number of one attachment to one edge; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EdgeId(pub u64);
@@ -189,8 +192,8 @@ impl<P> Links<P> {
     /// # Errors
     /// Gives the stanza back when too many wait already.
     pub fn send(&mut self, outbound: Outbound<P>, now: Instant) -> Result<(), Outbound<P>> {
-        let behind = self.waiting.get(&outbound.pair).is_some_and(|queue| !queue.is_empty());
-        let outbound = if behind {
+        let before = self.waiting.get(&outbound.pair).map_or(0, VecDeque::len);
+        let outbound = if before > 0 {
             outbound
         } else {
             match self.give(outbound) {
@@ -198,7 +201,7 @@ impl<P> Links<P> {
                 Err(outbound) => outbound,
             }
         };
-        if self.waiting_count >= WAITING_MAX {
+        if self.waiting_count >= WAITING_MAX || before >= WAITING_OF_PAIR_MAX {
             return Err(outbound);
         }
         let queue = self.waiting.entry(outbound.pair.clone()).or_default();

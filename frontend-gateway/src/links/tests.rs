@@ -10,7 +10,9 @@ use link::wire::{
 use xmpp_proto::jid::Domain;
 use xmpp_proto::stream::DomainPair;
 
-use super::{EdgeId, LINK_WAIT_MAX, LinkEvent, LinkViolation, Links, Outbound};
+use super::{
+    EdgeId, LINK_WAIT_MAX, LinkEvent, LinkViolation, Links, Outbound, WAITING_OF_PAIR_MAX,
+};
 
 const A: EdgeId = EdgeId(1);
 const B: EdgeId = EdgeId(2);
@@ -200,4 +202,16 @@ fn an_edge_that_breaks_a_rule_is_told_apart() {
     for (frames, expected) in cases {
         assert_eq!(violation(frames), Some(expected));
     }
+}
+
+#[test]
+fn what_waits_for_one_partner_leaves_room_for_the_others() {
+    let (mut links, now) = (links(), Instant::now());
+    for purpose in 0..WAITING_OF_PAIR_MAX as u64 {
+        links.send(outbound(purpose), now).unwrap();
+    }
+    assert_eq!(links.send(outbound(1_000_000), now).unwrap_err().purpose, 1_000_000);
+    let mut other = outbound(1_000_001);
+    other.pair.remote = Domain::parse("litware.example").unwrap();
+    links.send(other, now).unwrap();
 }

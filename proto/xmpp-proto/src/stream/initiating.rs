@@ -448,8 +448,11 @@ impl InitiatingStream {
                 return self.fail(CloseCause::AcknowledgementTooHigh { handled, sent });
             }
         };
+        // A peer that answers and confirms nothing is as dead as one that does not answer.
+        if !confirmed.is_empty() || !self.outbox.is_left_over() {
+            self.wire.timers.stop(Timer::DeadPeer);
+        }
         self.events.extend(confirmed.into_iter().map(|token| InitiatingEvent::Delivered { token }));
-        self.wire.timers.stop(Timer::DeadPeer);
         if self.outbox.is_left_over() && matches!(self.state, State::Open(_)) {
             let at = self.now + self.wire.limits.acknowledgement_repeat;
             self.wire.timers.set_if_stopped(Timer::Acknowledgement, at);
@@ -478,7 +481,8 @@ impl InitiatingStream {
             }
         }
         self.wire.timers.stop(Timer::Acknowledgement);
-        self.wire.set_timer(Timer::DeadPeer, self.wire.limits.dead_peer_max, self.now);
+        let dead = self.now + self.wire.limits.dead_peer_max;
+        self.wire.timers.set_if_stopped(Timer::DeadPeer, dead);
     }
 
     fn handle_timer(&mut self, timer: Timer) {

@@ -124,6 +124,23 @@ fn a_peer_that_does_not_confirm_is_dead() {
 }
 
 #[test]
+fn a_peer_that_answers_and_confirms_nothing_is_dead_as_well() {
+    let limits = StreamLimits::default();
+    let mut peer = Peer::ready(Confirmation::Acknowledgements);
+    peer.send(1);
+    peer.hear();
+    let (start, end) = (peer.now, peer.now + limits.dead_peer_max);
+    while peer.stream.poll_timeout().is_some_and(|due| due < end) {
+        peer.acknowledge(0);
+        peer.pass(limits.acknowledgement_repeat);
+        assert!(peer.now <= start + limits.dead_peer_max);
+    }
+    peer.pass(end.saturating_duration_since(peer.now));
+    assert_eq!(peer.end(), CloseCause::DeadPeer);
+    assert_eq!(peer.stream.take_unconfirmed(), [Unconfirmed { token: 1, written: true }]);
+}
+
+#[test]
 fn a_silent_peer_is_probed_and_an_answer_is_enough() {
     let limits = StreamLimits::default();
     let mut peer = Peer::ready(Confirmation::Acknowledgements);
