@@ -101,6 +101,14 @@ pub async fn run(mut hub: Hub, mut inputs: mpsc::Receiver<HubInput>, mut outlets
             count = inputs.recv_many(&mut round, ROUND_MAX) => if count == 0 { return },
             () = timer => {}
         }
+        // Everybody who is ready is heard first: what a round causes goes out in one write for
+        // each peer.
+        tokio::task::yield_now().await;
+        while round.len() < ROUND_MAX
+            && let Ok(input) = inputs.try_recv()
+        {
+            round.push(input);
+        }
         let now = Instant::now();
         for input in round.drain(..) {
             apply(&mut hub, &mut frontends, input, now);

@@ -22,6 +22,8 @@ pub mod link;
 pub mod run;
 pub mod xmpp;
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long a connection may take to end once its stream is over.
@@ -36,7 +38,10 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 /// Makes an identifier that joins the records of one stanza on both hosts.
+///
+/// It is unique, not secret: the numbers go up from one that each process draws.
 fn correlation_id() -> String {
-    let number = u64::from_be_bytes(random());
-    format!("{number:016x}")
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(u64::from_be_bytes(random())));
+    format!("{:016x}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

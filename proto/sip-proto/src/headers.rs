@@ -8,6 +8,11 @@ use crate::header::{HeaderName, NameAddr, TypedHeader};
 use crate::limits::LIST_VALUES_MAX;
 use crate::scan::{is_control, is_token};
 
+/// Room for the values of a message that is made, in bytes, and for its rows; more is allocated
+/// where it is needed.
+const TEXT_ROOM: usize = 512;
+const ROWS_ROOM: usize = 16;
+
 /// The header fields of a message, without Content-Length, which the body gives.
 ///
 /// What is pushed cannot break out of its row: control characters are written as spaces,
@@ -206,6 +211,11 @@ impl Headers {
             let value = Span::new(start, self.text.len());
             self.rows.push(Row { name, spelling: Span::default(), value });
         }
+    }
+
+    /// Makes an empty list with room for what most messages have.
+    pub(crate) fn with_room() -> Self {
+        Self { text: String::with_capacity(TEXT_ROOM), rows: Vec::with_capacity(ROWS_ROOM) }
     }
 
     /// Makes header fields from unfolded text and the rows in it.

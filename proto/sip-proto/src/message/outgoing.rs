@@ -43,7 +43,7 @@ impl OutgoingRequest {
     #[must_use]
     pub fn new(parts: RequestParts<'_>) -> Self {
         let RequestParts { method, uri, from, to, call_id, sequence_number } = parts;
-        let mut headers = Headers::default();
+        let mut headers = Headers::with_room();
         headers.push(&MaxForwards::default());
         headers.push_address(HeaderName::From, from);
         headers.push_address(HeaderName::To, to);
@@ -89,7 +89,7 @@ impl OutgoingRequest {
 
     /// Returns the request as bytes with its Via.
     #[must_use]
-    pub(crate) fn to_bytes(&self, via: &Via) -> Bytes {
+    pub fn to_bytes(&self, via: &Via) -> Bytes {
         write::request(&self.method, &self.uri, Some(via), &self.headers, &self.body.0)
     }
 }
@@ -126,7 +126,7 @@ impl OutgoingResponse {
         echo: &Headers,
         to_tag: Option<&str>,
     ) -> Self {
-        let mut headers = Headers::default();
+        let mut headers = Headers::with_room();
         headers.copy_rows(echo, HeaderName::Via);
         headers.copy_rows(echo, HeaderName::From);
         headers.copy_rows(echo, HeaderName::To);
