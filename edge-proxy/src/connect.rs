@@ -88,7 +88,7 @@ impl Connector {
         for target in self.targets(domain, partner).await? {
             match self.connect(&target, partner).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => failure = Some(error),
+                Err(next) => failure = Some(most_hopeful(failure, next)),
             }
         }
         Err(failure.unwrap_or_else(|| {
@@ -128,22 +128,18 @@ impl Connector {
             // What a partner writes into DNS must not lead us to our own networks.
             if is_special(address) && !partner.allow_private_addresses {
                 let text = format!("{} has an address in a special-purpose range", target.host);
-                failure = Some(ConnectFailure::Final(StanzaCondition::RemoteServerNotFound, text));
+                let next = ConnectFailure::Final(StanzaCondition::RemoteServerNotFound, text);
+                failure = Some(most_hopeful(failure, next));
                 continue;
             }
             let connecting = TcpStream::connect((address, target.port));
             let connected = tokio::time::timeout(TCP_CONNECT_MAX, connecting).await;
-            match connected.map(|result| result.and_then(Connection::new)) {
+            let text = match connected.map(|result| result.and_then(Connection::new)) {
                 Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => {
-                    let text = format!("{} port {}: {error}", target.host, target.port);
-                    failure = Some(ConnectFailure::Transient(text));
-                }
-                Err(_) => {
-                    let text = format!("{} port {} does not answer", target.host, target.port);
-                    failure = Some(ConnectFailure::Transient(text));
-                }
-            }
+                Ok(Err(error)) => format!("{} port {}: {error}", target.host, target.port),
+                Err(_) => format!("{} port {} does not answer", target.host, target.port),
+            };
+            failure = Some(most_hopeful(failure, ConnectFailure::Transient(text)));
         }
         Err(failure.unwrap_or_else(|| ConnectFailure::Transient("no address was tried".into())))
     }
@@ -155,16 +151,7 @@ impl Connector {
         let name = format!("{}.", host.trim_end_matches('.'));
         let (v6, v4) =
             tokio::join!(self.lookup(&name, RecordType::AAAA), self.lookup(&name, RecordType::A));
-        let records = match (v6, v4) {
-            (Err(_), Err(failure)) => return Err(failure),
-            (v6, v4) => v6.unwrap_or_default().into_iter().chain(v4.unwrap_or_default()),
-        };
-        let addresses = records.filter_map(|record| match record {
-            RData::A(address) => Some(IpAddr::V4(address.0)),
-            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-            _ => None,
-        });
-        Ok(addresses.take(ADDRESSES_MAX).collect())
+        addresses([v6, v4])
     }
 
     /// Looks a name up; no such record is an empty answer.
@@ -179,6 +166,39 @@ impl Connector {
             Ok(Err(error)) => Err(ConnectFailure::Transient(format!("looking up {name}: {error}"))),
             Err(_) => Err(ConnectFailure::Transient(format!("looking up {name} took too long"))),
         }
+    }
+}
+
+/// Returns the addresses of both lookups; half an answer does for that, but not to say that there
+/// is no address.
+fn addresses(
+    lookups: [Result<Vec<RData>, ConnectFailure>; 2],
+) -> Result<Vec<IpAddr>, ConnectFailure> {
+    let (mut addresses, mut failure) = (Vec::new(), None);
+    for lookup in lookups {
+        match lookup {
+            Ok(records) => addresses.extend(records.iter().filter_map(|record| match record {
+                RData::A(address) => Some(IpAddr::V4(address.0)),
+                RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+                _ => None,
+            })),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(failure) if addresses.is_empty() => Err(failure),
+        _ => {
+            addresses.truncate(ADDRESSES_MAX);
+            Ok(addresses)
+        }
+    }
+}
+
+/// Returns which of two failures counts: senders are refused only where no server can be hoped for.
+fn most_hopeful(before: Option<ConnectFailure>, next: ConnectFailure) -> ConnectFailure {
+    match (before, next) {
+        (Some(before @ ConnectFailure::Transient(_)), ConnectFailure::Final(..)) => before,
+        (_, next) => next,
     }
 }
 
@@ -206,4 +226,46 @@ fn draw(most: u32) -> u32 {
     let random: [u8; 8] = crate::random();
     let span = u64::from(most) + 1;
     u32::try_from(u64::from_be_bytes(random) % span).unwrap_or(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use hickory_resolver::proto::rr::RData;
+    use xmpp_proto::stanza::error::StanzaCondition;
+
+    use super::{addresses, most_hopeful};
+    use crate::xmpp::partner::ConnectFailure;
+
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+
+    fn transient() -> ConnectFailure {
+        ConnectFailure::Transient("the name server failed".to_owned())
+    }
+
+    fn no_server() -> ConnectFailure {
+        let condition = StanzaCondition::RemoteServerNotFound;
+        ConnectFailure::Final(condition, "there is none".to_owned())
+    }
+
+    #[test]
+    fn half_a_dns_answer_gives_addresses_but_never_says_that_there_is_none() {
+        let record = |address: IpAddr| Ok(vec![RData::from(address)]);
+        let nothing = || Ok(Vec::new());
+        assert_eq!(addresses([record(V6), record(V4)]), Ok(vec![V6, V4]));
+        assert_eq!(addresses([Err(transient()), record(V4)]), Ok(vec![V4]));
+        assert_eq!(addresses([record(V6), Err(transient())]), Ok(vec![V6]));
+        assert_eq!(addresses([nothing(), nothing()]), Ok(vec![]));
+        assert_eq!(addresses([nothing(), Err(transient())]), Err(transient()));
+        assert_eq!(addresses([Err(transient()), nothing()]), Err(transient()));
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_is_never_replaced_by_a_final_one() {
+        assert_eq!(most_hopeful(None, no_server()), no_server());
+        assert_eq!(most_hopeful(Some(no_server()), transient()), transient());
+        assert_eq!(most_hopeful(Some(transient()), no_server()), transient());
+    }
 }

@@ -49,6 +49,8 @@ pub enum HubEffect {
     CloseStreams,
     /// A ping that this edge had sent was answered on a stream to another edge.
     BarrierAnswered(String),
+    /// The front end has attached anew: its earlier link is to end.
+    Replaced(FrontendId),
 }
 
 /// A stanza for a partner.
@@ -163,6 +165,10 @@ impl Hub {
         self.deliveries.detach(id);
         self.must_offer = true;
         let nobody = !self.frontends.values().any(|frontend| frontend.said_hello);
+        if nobody {
+            // The next one may have an earlier policy, and no other contradicts it.
+            self.admission_version = None;
+        }
         if nobody && self.detachment == Detachment::Attached {
             self.detachment = Detachment::JustDetached(now);
             self.effects.push_back(HubEffect::Attached(false));
@@ -182,6 +188,9 @@ impl Hub {
     ) -> Result<(), LinkViolation> {
         let Some(frontend) = self.frontends.get_mut(&id) else { return Ok(()) };
         let introduced = frontend.handle_hello(frame.hello)?;
+        if introduced {
+            self.replace_earlier(id);
+        }
         if let Some(admission) = frame.admission {
             self.admit(admission);
         }
@@ -300,11 +309,36 @@ impl Hub {
         Some((*id, frame))
     }
 
+    /// Ends the earlier attachments of a front end that has introduced itself on another one: it
+    /// settles nothing there any more, and what it left must not come behind what is newer.
+    fn replace_earlier(&mut self, id: FrontendId) {
+        let Some(newcomer) = self.frontends.get(&id) else { return };
+        let of_newcomer = |(_, frontend): &(_, &Frontend)| frontend.name == newcomer.name;
+        let earlier = self.frontends.range(..id).filter(of_newcomer);
+        let earlier: Vec<FrontendId> = earlier.map(|(other, _)| *other).collect();
+        for other in earlier {
+            self.frontends.remove(&other);
+            self.inbounds.detach(other);
+            self.deliveries.detach(other);
+            self.effects.push_back(HubEffect::Replaced(other));
+        }
+        let alone = !self.frontends.iter().any(|(other, it)| *other != id && it.said_hello);
+        if alone {
+            self.admission_version = None;
+        }
+    }
+
     // Front ends of one pool share a policy; the one that has seen a later version wins.
     fn admit(&mut self, admission: Admission) {
-        if self.admission_version.is_none_or(|version| version <= admission.version) {
-            self.admission_version = Some(admission.version);
-            self.effects.push_back(HubEffect::Admit(admission));
+        match self.admission_version {
+            Some(in_force) if in_force > admission.version => {
+                let version = admission.version;
+                tracing::warn!(version, in_force, "a front end's earlier policy was ignored");
+            }
+            _ => {
+                self.admission_version = Some(admission.version);
+                self.effects.push_back(HubEffect::Admit(admission));
+            }
         }
     }
 

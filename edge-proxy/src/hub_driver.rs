@@ -61,6 +61,8 @@ pub enum HubInput {
     },
     /// Something happened to a stream.
     Report(StreamReport),
+    /// The process ends: the links end once what came before is sent.
+    Stop,
 }
 
 /// What the hub's effects go to.
@@ -84,7 +86,7 @@ pub fn inputs() -> (HubSender, mpsc::Receiver<HubInput>) {
     mpsc::channel(INPUTS_MAX)
 }
 
-/// Runs the hub until every sender of inputs is gone.
+/// Runs the hub until [`HubInput::Stop`], or until every sender of inputs is gone.
 pub async fn run(mut hub: Hub, mut inputs: mpsc::Receiver<HubInput>, mut outlets: impl Outlets) {
     let mut frontends = BTreeMap::new();
     let mut round = Vec::with_capacity(ROUND_MAX);
@@ -110,15 +112,19 @@ pub async fn run(mut hub: Hub, mut inputs: mpsc::Receiver<HubInput>, mut outlets
             round.push(input);
         }
         let now = Instant::now();
+        let stopping = round.iter().any(|input| matches!(input, HubInput::Stop));
         for input in round.drain(..) {
             apply(&mut hub, &mut frontends, input, now);
         }
         hub.handle_timeout(now);
         while let Some(effect) = hub.poll_effect() {
-            hand_out(effect, &mut outlets);
+            hand_out(effect, &mut frontends, &mut outlets);
         }
         while let Some((id, frame)) = hub.poll_frame() {
             send_frame(&frontends, id, frame);
+        }
+        if stopping {
+            return;
         }
     }
 }
@@ -147,11 +153,17 @@ fn apply(hub: &mut Hub, frontends: &mut Frontends, input: HubInput, now: Instant
         HubInput::Outcome { id, outcome } => hub.handle_outcome(id, outcome, now),
         HubInput::Grant { pair, credit } => hub.grant(pair, credit),
         HubInput::Report(report) => hub.report(&report),
+        HubInput::Stop => {}
     }
 }
 
-fn hand_out(effect: HubEffect, outlets: &mut impl Outlets) {
+fn hand_out(effect: HubEffect, frontends: &mut Frontends, outlets: &mut impl Outlets) {
     match effect {
+        HubEffect::Replaced(id) => {
+            metrics::counter!("edge_link_replaced_total").increment(1);
+            tracing::warn!("a front end has attached anew before its link was found dead");
+            frontends.remove(&id);
+        }
         HubEffect::Settled(settling, outcome) => outlets.settled(settling, outcome),
         HubEffect::Dispatch(dispatch) => outlets.dispatch(dispatch),
         HubEffect::Admit(admission) => outlets.admit(Arc::new(admission)),
@@ -165,5 +177,70 @@ fn send_frame(frontends: &Frontends, id: FrontendId, frame: FromEdge) {
     if let Some(frames) = frontends.get(&id) {
         // A closed channel is a lost link, which is reported as such.
         let _ = frames.send(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use link::wire::{Bounced, FromEdge, FromFrontend, Hello};
+    use tokio::sync::mpsc::{self, UnboundedReceiver};
+    use xmpp_proto::jid::Domain;
+    use xmpp_proto::stream::DomainPair;
+
+    use super::{HubInput, HubSender, Outlets, inputs, run};
+    use crate::hub::{Dispatch, FrontendId, Hub, Settling};
+
+    struct Nowhere;
+
+    impl Outlets for Nowhere {
+        fn settled(&mut self, _: Settling, _: Result<(), Bounced>) {}
+        fn dispatch(&mut self, _: Dispatch) {}
+        fn admit(&mut self, _: Arc<link::wire::Admission>) {}
+        fn attached(&mut self, _: bool) {}
+        fn close_streams(&mut self) {}
+        fn barrier_answered(&mut self, _: String) {}
+    }
+
+    fn hello(name: &str) -> Hello {
+        Hello { version: link::VERSION, name: name.to_owned(), ..Hello::default() }
+    }
+
+    async fn attach(hub: &HubSender, number: u64) -> UnboundedReceiver<FromEdge> {
+        let (id, name) = (FrontendId(number), "fe".to_owned());
+        let (frames, received) = mpsc::unbounded_channel();
+        hub.send(HubInput::Attached { id, name, frames }).await.unwrap();
+        let frame = FromFrontend { hello: Some(hello("fe")), ..FromFrontend::default() };
+        hub.send(HubInput::Frame { id, frame }).await.unwrap();
+        received
+    }
+
+    #[tokio::test]
+    async fn a_front_end_that_attaches_anew_ends_its_earlier_link() {
+        let (hub, received) = inputs();
+        tokio::spawn(run(Hub::new(hello("edge")), received, Nowhere));
+        let mut earlier = attach(&hub, 1).await;
+        let mut later = attach(&hub, 2).await;
+        while earlier.recv().await.is_some() {}
+        assert!(later.recv().await.is_some_and(|frame| frame.hello.is_some()));
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_links_once_what_came_before_is_sent() {
+        let (hub, received) = inputs();
+        let running = tokio::spawn(run(Hub::new(hello("edge")), received, Nowhere));
+        let mut link = attach(&hub, 1).await;
+        let domain = |name| Domain::parse(name).unwrap();
+        let pair =
+            DomainPair { local: domain("contoso.example"), remote: domain("fabrikam.example") };
+        hub.send(HubInput::Grant { pair, credit: 7 }).await.unwrap();
+        hub.send(HubInput::Stop).await.unwrap();
+        running.await.unwrap();
+        let mut credits = Vec::new();
+        while let Some(frame) = link.recv().await {
+            credits.extend(frame.credits.iter().map(|credit| credit.envelopes_max));
+        }
+        assert_eq!(credits, [7]);
     }
 }

@@ -32,7 +32,7 @@ const KEEP_ALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Handshakes of front ends that may be under way at the same time.
 const HANDSHAKES_MAX: usize = 32;
 
-/// Serves the link until `stop` is cancelled.
+/// Serves the link until `stop` is cancelled and the links that there are have ended.
 pub async fn serve(
     listener: TcpListener,
     tls: ServerConfig,
@@ -40,7 +40,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let (accepted, sockets) = mpsc::channel(HANDSHAKES_MAX);
-    let accepting = tokio::spawn(accept(listener, Arc::new(tls), accepted));
+    let accepting = accept(listener, Arc::new(tls), accepted);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(accepting));
     let service = LinkServer::new(LinkService { hub, attachments: Default::default() })
         .max_decoding_message_size(link::FRAME_BYTES_MAX)
         .max_encoding_message_size(link::FRAME_BYTES_MAX);
@@ -52,9 +53,7 @@ pub async fn serve(
         .http2_max_header_list_size(16 * 1024)
         .add_service(service)
         .serve_with_incoming_shutdown(ReceiverStream::new(sockets), stop.cancelled_owned())
-        .await?;
-    accepting.abort();
-    Ok(())
+        .await
 }
 
 async fn accept(

@@ -10,6 +10,7 @@ use host::tls;
 use link::wire::{Bounced, Hello};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 use xmpp_proto::stream::StreamCondition;
@@ -18,13 +19,16 @@ use crate::admission::Admitted;
 use crate::config::Config;
 use crate::connect::Connector;
 use crate::hub::{Dispatch, Hub, Settling};
-use crate::hub_driver::{self, HubSender, Outlets};
+use crate::hub_driver::{self, HubInput, HubSender, Outlets};
 use crate::xmpp::inbound::{InboundCommand, Surroundings};
 use crate::xmpp::listener::{Registry, listen};
 use crate::xmpp::pool::Pool;
 
-/// How long streams have to end when the process stops.
+/// How long the streams of one direction have to end when the process stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long the links have to end, once they carry nothing any more.
+const LINK_END_MAX: Duration = Duration::from_secs(2);
 
 /// What `readyz` says while no front end is attached.
 const NO_FRONTEND: &str = "no front end is attached";
@@ -123,8 +127,14 @@ impl Edge {
         let (hub, inputs) = hub_driver::inputs();
         let pool = Pool::new(admitted.clone(), Arc::new(self.connector), hub.clone());
         let registry = Registry::default();
-        let outlets =
-            EdgeOutlets { admit, attach, ready, registry: registry.clone(), pool: pool.clone() };
+        let outlets = EdgeOutlets {
+            admit,
+            attach,
+            ready,
+            registry: registry.clone(),
+            pool: pool.clone(),
+            stop: stop.clone(),
+        };
         let instance = crate::random::<16>().to_vec().into();
         let hello = Hello { version: link::VERSION, name: self.name.clone(), instance };
         tokio::spawn(hub_driver::run(Hub::new(hello), inputs, outlets));
@@ -138,28 +148,48 @@ impl Edge {
             pool: pool.clone(),
             registry: registry.clone(),
         };
+        let mut listeners = JoinSet::new();
         for listener in self.xmpp {
-            tokio::spawn(listen(listener, around.clone(), stop.clone()));
+            listeners.spawn(listen(listener, around.clone(), stop.clone()));
         }
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
         tokio::spawn(tls::renew_on_hangup(self.identities));
         tracing::info!(name = self.name, "the edge is running");
-        serve_link(self.link, self.link_tls, hub, stop).await?;
-        registry.close_all(Some(StreamCondition::SystemShutdown));
-        pool.close_all();
-        drain(&registry).await;
+        let links_end = CancellationToken::new();
+        let serving = crate::link::serve(self.link, self.link_tls, hub.clone(), links_end.clone());
+        let mut serving = std::pin::pin!(serving);
+        let leaving = async {
+            stop.cancelled().await;
+            listeners.join_all().await;
+            leave(&registry, &pool, &hub).await;
+        };
+        tokio::select! {
+            served = &mut serving => served.map_err(|it| Failure::new(Cause::Internal, it))?,
+            () = leaving => {
+                links_end.cancel();
+                if tokio::time::timeout(LINK_END_MAX, serving).await.is_err() {
+                    tracing::warn!("a link was cut off");
+                }
+            }
+        }
         Ok(())
     }
 }
 
-async fn serve_link(
-    listener: TcpListener,
-    tls: rustls::ServerConfig,
-    hub: HubSender,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    let serving = crate::link::serve(listener, tls, hub, stop);
-    serving.await.map_err(|error| Failure::new(Cause::Internal, error))
+/// Ends all streams while the links still carry what comes of it, and then the links.
+async fn leave(registry: &Registry, pool: &Pool, hub: &HubSender) {
+    // Without a stream error, so that what peers have sent can still be acknowledged.
+    registry.close_all(None);
+    if tokio::time::timeout(DRAIN_MAX, registry.all_ended()).await.is_err() {
+        tracing::warn!(streams = registry.count(), "streams of peers were cut off");
+    }
+    // After the others, whose last stanzas may be answered by errors.
+    pool.end();
+    if tokio::time::timeout(DRAIN_MAX, pool.all_ended()).await.is_err() {
+        tracing::warn!("streams to partners were cut off");
+    }
+    // The hub is there until it is told.
+    let _ = hub.send(HubInput::Stop).await;
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -168,18 +198,13 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-async fn drain(registry: &Registry) {
-    if tokio::time::timeout(DRAIN_MAX, registry.all_ended()).await.is_err() {
-        tracing::warn!(streams = registry.count(), "streams were cut off");
-    }
-}
-
 struct EdgeOutlets {
     admit: watch::Sender<Arc<Admitted>>,
     attach: watch::Sender<bool>,
     ready: watch::Sender<Waiting>,
     registry: Registry,
     pool: Pool,
+    stop: CancellationToken,
 }
 
 impl Outlets for EdgeOutlets {
@@ -188,6 +213,10 @@ impl Outlets for EdgeOutlets {
     }
 
     fn dispatch(&mut self, dispatch: Dispatch) {
+        if self.stop.is_cancelled() {
+            // It stays unsettled, so that the front end offers it to the next link.
+            return;
+        }
         tracing::debug!(
             correlation_id = dispatch.correlation_id, partner = %dispatch.pair.remote,
             "a stanza for a partner"

@@ -4,6 +4,7 @@ mod corpus;
 mod delivery;
 mod estate;
 mod link;
+mod short_streams;
 mod sip_torture;
 mod wire;
 mod xmpp_answers;

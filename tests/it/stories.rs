@@ -2,6 +2,7 @@
 
 mod away;
 mod devices;
+mod ending;
 mod presence;
 mod privacy;
 mod refusals;

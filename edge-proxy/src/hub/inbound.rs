@@ -159,13 +159,8 @@ impl Offered {
 /// Returns the front end that owns a conversation: the first of an order that is the
 /// conversation's own, so that the loss of one front end moves only what it owned.
 fn owner(conversation: u64, names: &BTreeMap<FrontendId, &str>) -> Option<FrontendId> {
-    let mut newest = BTreeMap::new();
-    for (id, name) in names {
-        // A front end that reconnects before its old link is found dead is attached twice.
-        newest.insert(*name, *id);
-    }
-    if newest.len() == 1 {
-        return newest.into_values().next();
+    if names.len() == 1 {
+        return names.keys().next().copied();
     }
     let weight = |name: &str| -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -173,7 +168,7 @@ fn owner(conversation: u64, names: &BTreeMap<FrontendId, &str>) -> Option<Fronte
         hash.update(conversation.to_be_bytes());
         hash.finalize().into()
     };
-    newest.into_iter().max_by_key(|(name, _)| weight(name)).map(|(_, id)| id)
+    names.iter().max_by_key(|(_, name)| weight(name)).map(|(id, _)| *id)
 }
 
 /// Returns an id that no other envelope of any edge has: eight random bytes of this process and

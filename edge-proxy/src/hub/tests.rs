@@ -125,6 +125,44 @@ fn what_a_lost_link_left_unsettled_is_offered_again_with_the_same_ids_in_order()
 }
 
 #[test]
+fn a_front_end_that_attaches_anew_gets_first_what_its_earlier_link_left_unsettled() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe", now);
+    hub.handle_stanza(inbound(1));
+    hub.handle_stanza(inbound(2));
+    let first = envelopes(&mut hub, A);
+    hub.handle_frame(A, offer(1, 9), now).unwrap();
+    effects(&mut hub);
+
+    attach(&mut hub, B, "fe", now);
+    hub.handle_stanza(inbound(3));
+    hub.handle_outcome([9; 16], Ok(()), now);
+    assert!(matches!(effects(&mut hub)[..], [HubEffect::Replaced(A)]));
+    hub.handle_frame(A, settlement(first[0].sequence), now).expect("a dead link breaks no rule");
+    hub.detach(A, now);
+    let sent = frames(&mut hub);
+    assert!(sent.iter().all(|(id, _)| *id == B), "{sent:?}");
+    let stanzas: Vec<Bytes> = sent
+        .iter()
+        .flat_map(|(_, frame)| frame.envelopes.iter().map(|envelope| envelope.stanza.clone()))
+        .collect();
+    assert_eq!(stanzas, [1, 2, 3].map(|index| inbound(index).stanza));
+    assert!(effects(&mut hub).is_empty(), "it was never detached");
+}
+
+#[test]
+fn a_front_end_replaces_no_link_of_another_and_no_newer_one() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "fe-1", now);
+    effects(&mut hub);
+    attach(&mut hub, B, "fe-2", now);
+    assert!(effects(&mut hub).is_empty());
+    hub.attach(FrontendId(9), "fe-2".into());
+    attach(&mut hub, FrontendId(8), "fe-2", now);
+    assert!(matches!(effects(&mut hub)[..], [HubEffect::Replaced(B)]));
+}
+
+#[test]
 fn stanzas_wait_for_credit() {
     let (mut hub, now) = (hub(), Instant::now());
     attach(&mut hub, A, "fe", now);
@@ -240,6 +278,37 @@ fn an_admission_is_never_replaced_by_an_earlier_one() {
         effects(&mut hub).len()
     });
     assert_eq!(versions, [1, 0, 1, 1]);
+}
+
+fn greet_with_version(hub: &mut Hub, id: FrontendId, name: &str, version: u64) -> Vec<u64> {
+    hub.attach(id, name.into());
+    let greeting = FromFrontend {
+        hello: Some(hello(name)),
+        admission: Some(Admission { version, ..Admission::default() }),
+        ..FromFrontend::default()
+    };
+    hub.handle_frame(id, greeting, Instant::now()).unwrap();
+    let admitted = effects(hub).into_iter().filter_map(|effect| match effect {
+        HubEffect::Admit(admission) => Some(admission.version),
+        _ => None,
+    });
+    admitted.collect()
+}
+
+#[test]
+fn an_earlier_admission_counts_once_nobody_is_left_who_knows_a_later_one() {
+    const C: FrontendId = FrontendId(3);
+    const NONE: [u64; 0] = [];
+    let (mut hub, now) = (hub(), Instant::now());
+    assert_eq!(greet_with_version(&mut hub, A, "fe-1", 9), [9]);
+    assert_eq!(greet_with_version(&mut hub, B, "fe-2", 4), NONE, "the first is still attached");
+    hub.detach(B, now);
+    assert_eq!(greet_with_version(&mut hub, B, "fe-2", 4), NONE);
+    hub.detach(A, now);
+    hub.detach(B, now);
+    assert_eq!(greet_with_version(&mut hub, C, "fe-2", 4), [4]);
+    let again = FrontendId(4);
+    assert_eq!(greet_with_version(&mut hub, again, "fe-2", 3), [3], "in place of its own link");
 }
 
 #[test]

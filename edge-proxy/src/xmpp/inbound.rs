@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use host::log::identity;
@@ -25,13 +25,16 @@ use xmpp_proto::xml::{Element, write_document, write_stanza};
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
 use super::pool::Pool;
-use super::queue::Ticket;
 use crate::admission::Admitted;
 use crate::hub::{Inbound, Settling};
 use crate::hub_driver::{HubInput, HubSender};
 
 /// Stanzas of one stream that may be unsettled; beyond that its socket is not read.
 const UNSETTLED_MAX: usize = link::CREDIT_INITIAL as usize;
+
+/// How long the stanzas of a stream that has ended may take to be settled: longer than the hub
+/// takes to give up on a front end.
+const SETTLE_MAX: Duration = Duration::from_secs(15);
 
 /// What the rest of the edge tells a stream.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
         unsettled: VecDeque::new(),
         first_index: 0,
         open: Vec::new(),
+        is_refused: false,
         ended: None,
     };
     if refused {
@@ -98,6 +102,8 @@ struct Driver {
     unsettled: VecDeque<Pending>,
     first_index: u64,
     open: Vec<(DomainPair, Proof)>,
+    /// Whether the peer proved a domain but may have no further stream.
+    is_refused: bool,
     ended: Option<Instant>,
 }
 
@@ -138,6 +144,20 @@ impl Driver {
         let closing = tokio::time::timeout(crate::CLOSE_MAX, self.connection.close());
         // Whatever comes of it, the stream is over.
         let _ = closing.await;
+        let settling = tokio::time::timeout(SETTLE_MAX, self.settle_rest());
+        if settling.await.is_err() {
+            let stanzas = self.unsettled.len();
+            tracing::warn!(stream = self.number, stanzas, "an ended stream left stanzas unsettled");
+        }
+    }
+
+    /// Waits for the outcomes of what the peer sent before its stream ended: errors go back on our
+    /// own stream, which does not need the peer's.
+    async fn settle_rest(&mut self) {
+        while !self.unsettled.is_empty() {
+            let command = self.registration.next_command().await;
+            self.handle_command(command);
+        }
     }
 
     /// Returns whether the connection goes on.
@@ -227,6 +247,8 @@ impl Driver {
                     let pair = request.pair.clone();
                     self.around.pool.send(&pair, PartnerCommand::Verify(request, asker));
                 }
+                // RFC 6120 s.4.9.3.17: what came with a stream that is too many is not served.
+                ReceivingEvent::Stanza(_) | ReceivingEvent::Bounce(_) if self.is_refused => {}
                 ReceivingEvent::Stanza(received) => self.handle_stanza(*received).await,
                 ReceivingEvent::Bounce(reply) => self.handle_bounce(&reply),
                 ReceivingEvent::Closed(reason) => {
@@ -272,6 +294,7 @@ impl Driver {
         let room = partner.is_none_or(|partner| self.registration.count_for(partner));
         if !room {
             tracing::warn!(partner = %pair.remote, "the partner has too many streams open");
+            self.is_refused = true;
             return self.close(Some(StreamCondition::ResourceConstraint), Instant::now());
         }
         metrics::counter!("edge_xmpp_authenticated_total", "proof" => proof.label()).increment(1);
@@ -332,9 +355,7 @@ impl Driver {
 
     /// Sends an error to a sender, on our own stream to its domain.
     fn send_back(&self, pair: &DomainPair, reply: &Element) {
-        metrics::counter!("edge_xmpp_errors_sent_total").increment(1);
-        let bytes = write_stanza(reply);
-        self.around.pool.send(pair, PartnerCommand::Send(Ticket::Nobody, bytes));
+        self.around.pool.send_error(pair, write_stanza(reply));
     }
 
     fn report_end(&self) {

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use host::socket::Connection;
 use host::tls::PeerIdentity;
 use rustls::pki_types::{ServerName, UnixTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio_util::task::TaskTracker;
 use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
 
 use super::inbound::InboundCommand;
@@ -25,6 +26,8 @@ use crate::hub_driver::{HubInput, HubSender};
 pub enum PartnerCommand {
     /// Send a stanza, as it goes on a stream.
     Send(Ticket, Bytes),
+    /// Send an error of this edge, which gives up its room while it waits here.
+    SendError(Bytes, OwnedSemaphorePermit),
     /// Verify a dialback key, and answer the stream that asks.
     Verify(VerifyRequest, mpsc::UnboundedSender<InboundCommand>),
     /// An iq came that may answer a ping of the stream; if not, it goes to the front end.
@@ -36,24 +39,41 @@ pub enum PartnerCommand {
     },
     /// Close the stream.
     Close,
+    /// Close the stream once what is on its way has its outcome, and end.
+    End,
 }
 
-/// Drives the partner until the sender of commands is gone.
+/// How long that may take.
+const OUTCOMES_WAIT: Duration = Duration::from_secs(2);
+
+/// Drives the partner until [`PartnerCommand::End`], or until the sender of commands is gone;
+/// `tasks` run what is left of its connections.
 pub async fn drive(
     pair: DomainPair,
     mut commands: mpsc::UnboundedReceiver<PartnerCommand>,
     mut admitted: watch::Receiver<Arc<Admitted>>,
     connector: Arc<Connector>,
     hub: HubSender,
+    tasks: TaskTracker,
 ) {
     let partner = Partner::new(pair.clone(), &admitted.borrow_and_update());
-    let mut driver =
-        Driver { pair, partner, socket: Socket::None, verifiers: Vec::new(), connector, hub };
+    let mut driver = Driver {
+        pair,
+        partner,
+        socket: Socket::None,
+        verifiers: Vec::new(),
+        connector,
+        hub,
+        tasks,
+        leaving: Leaving::No,
+    };
     loop {
-        if driver.apply_effects(&admitted).await.is_err() {
+        let is_over = driver.leave(Instant::now());
+        if driver.apply_effects(&admitted).await.is_err() || is_over {
             return;
         }
-        let due = driver.partner.poll_timeout().map(tokio::time::Instant::from_std);
+        let due = [driver.partner.poll_timeout(), driver.leaving.deadline()];
+        let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
         tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => {
@@ -85,19 +105,43 @@ struct Driver {
     verifiers: Vec<(VerifyRequest, mpsc::UnboundedSender<InboundCommand>)>,
     connector: Arc<Connector>,
     hub: HubSender,
+    tasks: TaskTracker,
+    leaving: Leaving,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectFailure>> + Send>>;
+/// How far the end of the process has come here.
+#[derive(Clone, Copy, Debug)]
+enum Leaving {
+    No,
+    /// What is on its way may get its outcome, until then.
+    Waiting(Instant),
+    /// The stream was told to close.
+    Closing,
+}
+
+impl Leaving {
+    const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Waiting(until) => Some(until),
+            Self::No | Self::Closing => None,
+        }
+    }
+}
+
+type Attempt<E> = Pin<Box<dyn Future<Output = Result<Connection, E>> + Send>>;
 
 enum Socket {
     None,
-    Connecting(Connecting),
+    Connecting(Attempt<ConnectFailure>),
     Connected(Connection),
+    Securing(Attempt<std::io::Error>),
 }
 
 enum Progress {
     Connected(Connection),
     ConnectFailed(ConnectFailure),
+    Secured(Connection),
+    TlsFailed(std::io::Error),
     Bytes(Bytes),
     Lost,
 }
@@ -109,6 +153,10 @@ impl Socket {
             Self::Connecting(connecting) => match connecting.await {
                 Ok(connection) => Progress::Connected(connection),
                 Err(failure) => Progress::ConnectFailed(failure),
+            },
+            Self::Securing(securing) => match securing.await {
+                Ok(connection) => Progress::Secured(connection),
+                Err(error) => Progress::TlsFailed(error),
             },
             Self::Connected(connection) => {
                 let stalled = connection.write_deadline().map(tokio::time::Instant::from_std);
@@ -129,6 +177,9 @@ impl Driver {
         let now = Instant::now();
         match command {
             PartnerCommand::Send(ticket, bytes) => self.partner.send(ticket, bytes, now),
+            PartnerCommand::SendError(bytes, _room) => {
+                self.partner.send(Ticket::Nobody, bytes, now);
+            }
             PartnerCommand::Verify(request, asker) => {
                 self.verifiers.push((request.clone(), asker));
                 self.partner.verify(request, now);
@@ -148,7 +199,23 @@ impl Driver {
                 }
             }
             PartnerCommand::Close => self.partner.close(now),
+            PartnerCommand::End => self.leaving = Leaving::Waiting(now + OUTCOMES_WAIT),
         }
+    }
+
+    /// While the process ends: closes the stream when it is time to; returns whether there is
+    /// none any more.
+    fn leave(&mut self, now: Instant) -> bool {
+        match self.leaving {
+            Leaving::No => return false,
+            Leaving::Waiting(until) if self.partner.is_busy() && now < until => return false,
+            Leaving::Waiting(_) => {
+                self.leaving = Leaving::Closing;
+                self.partner.close(now);
+            }
+            Leaving::Closing => {}
+        }
+        !self.partner.has_stream()
     }
 
     fn handle_progress(&mut self, progress: Progress, admitted: &watch::Receiver<Arc<Admitted>>) {
@@ -163,6 +230,20 @@ impl Driver {
                 tracing::warn!(partner = %self.pair.remote, ?failure, "the partner cannot be reached");
                 self.socket = Socket::None;
                 self.partner.handle_connect_failed(failure, now);
+            }
+            Progress::Secured(connection) => {
+                let chain = connection.peer_certificates();
+                let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
+                if let Err(reason) = peer.trust() {
+                    tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
+                }
+                self.socket = Socket::Connected(connection);
+                self.partner.handle_tls(&peer, &admitted, now);
+            }
+            Progress::TlsFailed(error) => {
+                tracing::info!(partner = %self.pair.remote, %error, "the TLS handshake failed");
+                self.socket = Socket::None;
+                self.partner.handle_disconnect(Disconnect::TlsFailed, now);
             }
             Progress::Bytes(bytes) => self.partner.handle_bytes(&bytes, &admitted, now),
             Progress::Lost => {
@@ -192,7 +273,7 @@ impl Driver {
                     continue;
                 }
                 PartnerEffect::StartTls => {
-                    self.start_tls(admitted).await;
+                    self.start_tls();
                     continue;
                 }
                 PartnerEffect::Disconnect => {
@@ -211,45 +292,26 @@ impl Driver {
         }
     }
 
-    async fn start_tls(&mut self, admitted: &watch::Receiver<Arc<Admitted>>) {
-        let Socket::Connected(connection) = &mut self.socket else { return };
+    /// Begins TLS once all is written; the stream's own time limits end a handshake that stalls.
+    fn start_tls(&mut self) {
+        let socket = std::mem::replace(&mut self.socket, Socket::None);
+        let Socket::Connected(mut connection) = socket else { return };
         // RFC 6120 s.13.7.2.1: the name asked for is the domain, never an SRV target.
         let name = ServerName::try_from(self.pair.remote.to_ascii());
-        let limit = admitted.borrow().limits.negotiation_max;
-        let handshake = async {
+        let connector = Arc::clone(&self.connector);
+        self.socket = Socket::Securing(Box::pin(async move {
             connection.progress(false).await?;
             let name = name.map_err(std::io::Error::other)?;
-            connection.connect_tls(self.connector.tls(), name).await
-        };
-        let outcome = tokio::time::timeout(limit, handshake).await;
-        let now = Instant::now();
-        match outcome {
-            Ok(Ok(())) => {
-                let chain = connection.peer_certificates();
-                let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
-                if let Err(reason) = peer.trust() {
-                    tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
-                }
-                let admitted = Arc::clone(&admitted.borrow());
-                self.partner.handle_tls(&peer, &admitted, now);
-            }
-            Ok(Err(error)) => {
-                tracing::info!(partner = %self.pair.remote, %error, "the TLS handshake failed");
-                self.socket = Socket::None;
-                self.partner.handle_disconnect(Disconnect::TlsFailed, now);
-            }
-            Err(_) => {
-                self.socket = Socket::None;
-                self.partner.handle_disconnect(Disconnect::TlsFailed, now);
-            }
-        }
+            connection.connect_tls(connector.tls(), name).await?;
+            Ok(connection)
+        }));
     }
 
     /// Lets what waits go out and closes the socket, while a new attempt may begin.
     fn disconnect(&mut self) {
         if let Socket::Connected(mut connection) = std::mem::replace(&mut self.socket, Socket::None)
         {
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let closing = tokio::time::timeout(crate::CLOSE_MAX, connection.close());
                 // Whatever comes of it, the stream is over.
                 let _ = closing.await;

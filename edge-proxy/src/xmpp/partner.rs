@@ -29,15 +29,14 @@ use super::queue::{Queue, Queued, Ticket};
 use crate::admission::{Admitted, QueueLimits};
 
 mod effect;
+mod refusal;
 
 pub use effect::{ConnectFailure, PartnerEffect};
+use refusal::Refusal;
 
 /// The wait before the second attempt, which doubles up to the last.
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
-
-/// What a partner may have unsettled while there is no stream to it, and with one.
-const CREDIT_WITHOUT_STREAM: u32 = link::CREDIT_INITIAL;
 
 /// One partner's domain as we reach it from one domain of ours.
 pub struct Partner {
@@ -67,15 +66,10 @@ enum State {
     },
 }
 
-struct Refusal {
-    condition: StanzaCondition,
-    text: String,
-}
-
 impl Partner {
     /// Makes a partner that nothing was sent to.
     pub fn new(pair: DomainPair, admitted: &Admitted) -> Self {
-        Self {
+        let mut partner = Self {
             limits: queue_limits(&pair, admitted),
             pair,
             queue: Queue::default(),
@@ -88,19 +82,23 @@ impl Partner {
             last_failure: String::new(),
             farewell: None,
             effects: VecDeque::new(),
-        }
+        };
+        partner.grant();
+        partner
     }
 
     /// Takes another admission; a partner that it leaves out gets no more stanzas.
     pub fn handle_admission(&mut self, admitted: &Admitted, now: Instant) {
         let before = std::mem::replace(&mut self.limits, queue_limits(&self.pair, admitted));
+        if before != self.limits {
+            self.grant();
+        }
         match (&self.state, self.limits) {
             (_, None) => {
                 let text = format!("{} is no longer a federation partner", self.pair.remote);
                 self.bounce_all(StanzaCondition::Forbidden, &text);
                 self.close(now);
             }
-            (State::Open(_), Some(limits)) if before != self.limits => self.grant(limits),
             // What failed under the terms before may work under these.
             (State::BackingOff { .. }, Some(_)) => {
                 self.failures = 0;
@@ -162,10 +160,12 @@ impl Partner {
         match failure {
             ConnectFailure::Final(condition, text) => {
                 self.fail_verifications(condition);
+                self.report(stream_report::State::Failed, text.clone());
                 self.refuse(Refusal { condition, text }, now);
             }
             ConnectFailure::Transient(text) => {
                 self.fail_verifications(StanzaCondition::RemoteServerTimeout);
+                self.report(stream_report::State::Failed, text.clone());
                 self.last_failure = text;
                 self.back_off(None, now);
             }
@@ -233,6 +233,17 @@ impl Partner {
             stream.close(None, now);
             self.drain_events(now);
         }
+    }
+
+    /// Returns whether something is on its way that an outcome may soon come of.
+    pub fn is_busy(&self) -> bool {
+        let nothing_waits = self.queue.is_empty() && self.tickets.is_empty();
+        !nothing_waits && !matches!(self.state, State::Idle | State::BackingOff { .. })
+    }
+
+    /// Returns whether there is a stream, open or becoming so.
+    pub const fn has_stream(&self) -> bool {
+        matches!(self.state, State::Negotiating(_) | State::Open(_))
     }
 
     /// Returns when [`Partner::handle_timeout`] is due.
@@ -344,12 +355,11 @@ impl Partner {
             self.state = State::Open(stream);
         }
         self.report(stream_report::State::Established, String::new());
-        if let Some(limits) = self.limits {
-            self.grant(limits);
-        }
     }
 
-    fn grant(&mut self, limits: QueueLimits) {
+    /// Lets front ends hand over as much as may wait here.
+    fn grant(&mut self) {
+        let Some(limits) = self.limits else { return };
         let items_max = u32::try_from(limits.items_max).unwrap_or(u32::MAX);
         self.effects.push_back(PartnerEffect::Grant(items_max));
     }
@@ -375,7 +385,6 @@ impl Partner {
         self.take_back(&mut stream, &text);
         if was_open {
             self.report(stream_report::State::Closed, text);
-            self.effects.push_back(PartnerEffect::Grant(CREDIT_WITHOUT_STREAM));
             // A peer that opens streams only to end them must not keep us connecting.
             if !self.queue.is_empty() {
                 self.back_off(None, now);
@@ -383,11 +392,8 @@ impl Partner {
             return;
         }
         self.report(stream_report::State::Failed, text.clone());
-        match final_condition(&reason.cause) {
-            Some(condition) => {
-                let text = format!("{}: {text}", self.pair.remote);
-                self.refuse(Refusal { condition, text }, now);
-            }
+        match Refusal::of(&reason.cause, &self.pair.remote, &text) {
+            Some(refusal) => self.refuse(refusal, now),
             None => {
                 self.last_failure = text;
                 self.back_off(None, now);
@@ -469,22 +475,6 @@ impl Partner {
 fn queue_limits(pair: &DomainPair, admitted: &Admitted) -> Option<QueueLimits> {
     admitted.streams.terms(&pair.local, &pair.remote)?;
     admitted.partner(&pair.remote).map(|partner| partner.queue)
-}
-
-/// Returns what the senders are told when waiting for the next attempt would be no use.
-fn final_condition(cause: &CloseCause) -> Option<StanzaCondition> {
-    match cause {
-        CloseCause::NotAdmitted => Some(StanzaCondition::Forbidden),
-        // XEP-0220 s.2.5: an invalid key is our error, any other is the peer's.
-        CloseCause::DialbackInvalid => Some(StanzaCondition::InternalServerError),
-        CloseCause::DialbackRefused(_)
-        | CloseCause::TlsNotOffered
-        | CloseCause::TlsRefused
-        | CloseCause::PeerUnproven
-        | CloseCause::NothingOffered
-        | CloseCause::SaslFailed(_) => Some(StanzaCondition::RemoteServerTimeout),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::task::TaskTracker;
 use xmpp_proto::limits::Limits;
 use xmpp_proto::stream::DomainPair;
 use xmpp_proto::xml::{parse_document, write_stanza};
@@ -16,14 +18,26 @@ use crate::connect::Connector;
 use crate::hub::Dispatch;
 use crate::hub_driver::{HubInput, HubSender};
 
+/// Bytes of errors that may wait for one driver. Nothing else holds a peer back that makes us
+/// write errors faster than its server takes them.
+pub const WAITING_ERROR_BYTES_MAX: usize = 1024 * 1024;
+
 /// The drivers. Clones share them.
 #[derive(Clone)]
 pub struct Pool {
     // A lock, because streams and hub both send; it is held for one look-up at a time.
-    drivers: Arc<Mutex<BTreeMap<DomainPair, mpsc::UnboundedSender<PartnerCommand>>>>,
+    drivers: Arc<Mutex<BTreeMap<DomainPair, Handle>>>,
+    tasks: TaskTracker,
     admitted: watch::Receiver<Arc<Admitted>>,
     connector: Arc<Connector>,
     hub: HubSender,
+}
+
+/// Where a driver takes its commands from.
+#[derive(Clone)]
+struct Handle {
+    commands: mpsc::UnboundedSender<PartnerCommand>,
+    error_room: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -33,22 +47,52 @@ impl Pool {
         connector: Arc<Connector>,
         hub: HubSender,
     ) -> Self {
-        Self { drivers: Arc::default(), admitted, connector, hub }
+        Self { drivers: Arc::default(), tasks: TaskTracker::new(), admitted, connector, hub }
     }
 
     /// Hands a command to the driver of a pair, which is started if there is none.
     ///
     /// Pairs are those that policy admits, so that their number is bounded by it.
     pub fn send(&self, pair: &DomainPair, command: PartnerCommand) {
+        if let Some(driver) = self.driver(pair) {
+            // The driver ends only with the process.
+            let _ = driver.commands.send(command);
+        }
+    }
+
+    /// Sends an error of ours to a sender; too many at once are dropped.
+    pub fn send_error(&self, pair: &DomainPair, error: Bytes) {
+        let Some(driver) = self.driver(pair) else { return };
+        let length = u32::try_from(error.len()).unwrap_or(u32::MAX);
+        match driver.error_room.try_acquire_many_owned(length) {
+            Ok(room) => {
+                metrics::counter!("edge_xmpp_errors_sent_total").increment(1);
+                let _ = driver.commands.send(PartnerCommand::SendError(error, room));
+            }
+            Err(_) => {
+                metrics::counter!("edge_xmpp_errors_dropped_total").increment(1);
+                tracing::debug!(partner = %pair.remote, "too many errors wait: one was dropped");
+            }
+        }
+    }
+
+    /// Returns the driver of a pair; none is started once the pool ends.
+    fn driver(&self, pair: &DomainPair) -> Option<Handle> {
         let mut drivers = self.drivers.lock();
-        let driver = drivers.entry(pair.clone()).or_insert_with(|| {
-            let (commands, received) = mpsc::unbounded_channel();
-            let (admitted, connector) = (self.admitted.clone(), Arc::clone(&self.connector));
-            tokio::spawn(drive(pair.clone(), received, admitted, connector, self.hub.clone()));
-            commands
-        });
-        // The driver ends only with the process.
-        let _ = driver.send(command);
+        if let Some(driver) = drivers.get(pair) {
+            return Some(driver.clone());
+        }
+        if self.tasks.is_closed() {
+            return None;
+        }
+        let (commands, received) = mpsc::unbounded_channel();
+        let (admitted, connector) = (self.admitted.clone(), Arc::clone(&self.connector));
+        let (hub, tasks) = (self.hub.clone(), self.tasks.clone());
+        self.tasks.spawn(drive(pair.clone(), received, admitted, connector, hub, tasks));
+        let error_room = Arc::new(Semaphore::new(WAITING_ERROR_BYTES_MAX));
+        let driver = Handle { commands, error_room };
+        drivers.insert(pair.clone(), driver.clone());
+        Some(driver)
     }
 
     /// Sends a stanza of a front end.
@@ -79,14 +123,80 @@ impl Pool {
     /// Closes all streams that we opened.
     pub fn close_all(&self) {
         for driver in self.drivers.lock().values() {
-            let _ = driver.send(PartnerCommand::Close);
+            let _ = driver.commands.send(PartnerCommand::Close);
         }
+    }
+
+    /// Tells every driver to end, once what is on its way has its outcome.
+    pub fn end(&self) {
+        self.tasks.close();
+        for driver in self.drivers.lock().values() {
+            let _ = driver.commands.send(PartnerCommand::End);
+        }
+    }
+
+    /// Waits until every driver has ended, and its connection; [`Pool::end`] comes before.
+    pub async fn all_ended(&self) {
+        self.tasks.wait().await;
     }
 
     /// Tells every driver of an answer to a ping.
     pub fn barrier_answered(&self, id: &str) {
         for driver in self.drivers.lock().values() {
-            let _ = driver.send(PartnerCommand::BarrierAnswer { id: id.to_owned(), stanza: None });
+            let answer = PartnerCommand::BarrierAnswer { id: id.to_owned(), stanza: None };
+            let _ = driver.commands.send(answer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use host::tls::{self, TrustAnchors};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::sync::{mpsc, watch};
+    use tokio_rustls::TlsConnector;
+    use xmpp_proto::jid::Domain;
+    use xmpp_proto::stream::DomainPair;
+
+    use super::{Pool, WAITING_ERROR_BYTES_MAX};
+    use crate::admission::Admitted;
+    use crate::connect::Connector;
+
+    fn pool(admitted: watch::Receiver<Arc<Admitted>>) -> Pool {
+        let tls = ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let tls = TlsConnector::from(Arc::new(tls));
+        let trust = Arc::new(TrustAnchors::default());
+        let servers = ["127.0.0.1:53".parse().unwrap()];
+        let connector = Connector::new(&servers, Duration::from_secs(1), tls, trust).unwrap();
+        let (hub, _) = mpsc::channel(1);
+        Pool::new(admitted, Arc::new(connector), hub)
+    }
+
+    // One thread: the driver runs only where the test waits.
+    #[tokio::test]
+    async fn errors_that_wait_for_a_driver_are_bounded_in_bytes_until_it_takes_them() {
+        let (_admit, admitted) = watch::channel(Arc::new(Admitted::default()));
+        let pool = pool(admitted);
+        let domain = |name| Domain::parse(name).unwrap();
+        let pair =
+            DomainPair { local: domain("contoso.example"), remote: domain("fabrikam.example") };
+        let error = Bytes::from(vec![b'x'; WAITING_ERROR_BYTES_MAX / 4]);
+        let room = |pool: &Pool| pool.drivers.lock()[&pair].error_room.available_permits();
+
+        for left in [3, 2, 1, 0, 0] {
+            pool.send_error(&pair, error.clone());
+            assert_eq!(room(&pool), left * error.len());
+        }
+        pool.end();
+        pool.all_ended().await;
+        assert_eq!(room(&pool), WAITING_ERROR_BYTES_MAX);
     }
 }

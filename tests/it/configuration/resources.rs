@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
+use tests::account::Account;
 use tests::appliance::Setup;
 use tests::namespace::in_namespace;
 use tests::test_ca::TestCa;
@@ -67,16 +68,71 @@ fn a_store_that_cannot_be_used_is_named() {
         let ground = Ground::new(place);
         let store = ground.path("store.sqlite");
         fs::write(&store, "no database ".repeat(100)).expect("it can be written");
-        assert_one_line(&ground.run(Document::Frontend), STORE, &["store"]);
+        let refused = ground.run(Document::Frontend);
+        assert_one_line(&refused, STORE, &["store"]);
+        assert_eq!(ground.check(Document::Frontend), refused);
         fs::remove_file(&store).expect("it is there");
         fs::create_dir(&store).expect("the name is free");
         let texts = ["cannot open the store", store.as_str()];
         assert_one_line(&ground.run(Document::Frontend), STORE, &texts);
+        assert_one_line(&ground.check(Document::Frontend), STORE, &texts);
+        let offline = ["explain", "--offline", "a@contoso.example", "b@fabrikam.example"];
+        assert_one_line(&ground.command(Document::Frontend, &offline), STORE, &texts);
         fs::remove_dir(&store).expect("it is empty");
         let nowhere = [("DIR/store.sqlite", "DIR/nowhere/store.sqlite")];
         ground.break_with(Document::Frontend, &nowhere);
         let texts = ["cannot open the store", "nowhere/store.sqlite"];
-        assert_one_line(&ground.run(Document::Frontend), STORE, &texts);
+        let refused = ground.run(Document::Frontend);
+        assert_one_line(&refused, STORE, &texts);
+        assert_eq!(ground.check(Document::Frontend), refused);
+    });
+}
+
+#[test]
+fn what_the_store_holds_is_judged_beside_a_running_front_end_and_after_its_end() {
+    let test = "configuration::resources::\
+                what_the_store_holds_is_judged_beside_a_running_front_end_and_after_its_end";
+    in_namespace(test, |place| {
+        let ca = TestCa::new(place.directory(), "public-ca");
+        let setup = Setup::default();
+        let mut appliance = setup.start(place, &ca);
+        let romeo = Account { user: "romeo", domain: "contoso.example", password: "romeo-secret" };
+        appliance.add_user(&romeo);
+        let (user, contact) = ("romeo@contoso.example", "juliet@litware.example");
+        let denied = appliance.command(&["user", "deny", user, contact], "");
+        assert!(denied.status.success());
+        let file = place.write("new.toml", &setup.policy.replace("fabrikam", "litware"));
+        let file = file.to_str().expect("the test's directory is UTF-8");
+        assert!(appliance.command(&["apply", file], "").status.success());
+
+        for is_running in [true, false] {
+            if !is_running {
+                appliance.frontend().kill_9();
+            }
+            let explain = |from: &str, to: &str| {
+                let output = appliance.command(&["explain", "--offline", from, to], "");
+                let said = [output.stdout, output.stderr].concat();
+                (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+            };
+            // The file still says fabrikam, which passes by it alone.
+            let (code, text) = explain(user, contact);
+            assert_eq!(code, Some(0), "{text}");
+            assert!(text.contains("version 2 of the policy in the store"), "{text}");
+            for (from, to, gate) in [
+                (user, "juliet@fabrikam.example", "partner"),
+                (contact, user, "contact-decision"),
+                (user, "nobody@contoso.example", "home-user"),
+            ] {
+                let (code, text) = explain(from, to);
+                assert_eq!(code, Some(77), "{text}");
+                let is_refusal = |line: &str| line.contains("REFUSED") && line.contains(gate);
+                assert!(text.lines().any(is_refusal), "{text}");
+            }
+            let checked = appliance.command(&["check"], "");
+            let said = String::from_utf8_lossy(&checked.stdout);
+            assert!(checked.status.success());
+            assert!(said.contains("version 2 of the policy in the store: no errors"), "{said}");
+        }
     });
 }
 

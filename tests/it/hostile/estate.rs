@@ -59,7 +59,7 @@ pub(super) struct Estate {
     pub(super) romeo: SipUser,
     juliet: XmppUser,
     text_count: u32,
-    _peer: Prosody,
+    pub(super) peer: Prosody,
 }
 
 /// What the processes had done and held before an attack.
@@ -73,6 +73,11 @@ pub(super) struct Before {
 impl Estate {
     /// Starts everything; `peer_at` is where DNS says that peer.example is.
     pub(super) fn start(place: &Place, peer_at: Ipv4Addr) -> Self {
+        Self::start_with(place, peer_at, POLICY)
+    }
+
+    /// The same under another policy.
+    pub(super) fn start_with(place: &Place, peer_at: Ipv4Addr, policy: &str) -> Self {
         let ca = TestCa::new(place.directory(), "ca");
         let records = Records::new()
             .xmpp_server("peer.example", peer_at)
@@ -84,7 +89,7 @@ impl Estate {
             .start(place, &ca);
         let victim =
             prosody::Setup::new("victim.example", VICTIM, Situation::Certified).start(place, &ca);
-        let setup = Setup { domain: "gw.example", policy: POLICY, ..Setup::default() };
+        let setup = Setup { domain: "gw.example", policy, ..Setup::default() };
         let appliance = setup.start(place, &ca);
         appliance.add_user(&ROMEO);
         let mut romeo = SipUser::start(place, &ROMEO);
@@ -92,7 +97,7 @@ impl Estate {
         assert_eq!(romeo.register(3600).status, 200);
         let mut juliet = XmppUser::connect(place, JULIET_JID, "juliet-secret", PEER);
         juliet.be_available();
-        Self { appliance, dns, victim, ca, romeo, juliet, text_count: 0, _peer: peer }
+        Self { appliance, dns, victim, ca, romeo, juliet, text_count: 0, peer }
     }
 
     /// Lets the good users talk in both directions.

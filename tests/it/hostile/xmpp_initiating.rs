@@ -17,16 +17,16 @@ use super::wire::{Wire, server_config};
 use super::xmpp_answers::words;
 
 /// Where DNS says that peer.example is, and where the hostile peer listens.
-const HOSTILE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
+pub(super) const HOSTILE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
 /// The first line of the peer's row of the policy.
 const PEER_ROW: &str = "domain = \"peer.example\"";
 
-const FEATURES: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
+pub(super) const FEATURES: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' from='peer.example' to='gw.example' id='i1' \
     version='1.0'><stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
     </stream:features>";
-const PROCEED: &[u8] = b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+pub(super) const PROCEED: &[u8] = b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 
 /// The way to peer.example: to a hostile peer, or on to the good one.
 struct Crossing {

@@ -16,11 +16,12 @@ use super::estate::{Estate, PEER};
 use super::wire::{Wire, client_config};
 use super::xmpp_answers::words;
 
-const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
+pub(super) const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' from='peer.example' to='gw.example' \
     version='1.0'>";
 const STARTTLS: &[u8] = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
-const AUTH: &[u8] = b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
+pub(super) const AUTH: &[u8] =
+    b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
 
 /// How the peers of the corpus do TLS.
 struct Configs {
@@ -96,18 +97,18 @@ fn assert_only_the_victim_was_asked(estate: &mut Estate, since: Mark) {
     estate.victim.process().wait_for_line(refused, Deadline::after_s(10));
 }
 
-fn connect() -> Wire {
+pub(super) fn connect() -> Wire {
     Wire::connect(SocketAddrV4::new(EDGE, 5269))
 }
 
-fn begin_tls(mut wire: Wire, config: Arc<ClientConfig>) -> Wire {
+pub(super) fn begin_tls(mut wire: Wire, config: Arc<ClientConfig>) -> Wire {
     wire.send(&[HEADER, STARTTLS]);
     let said = wire.read_until(|bytes| words(bytes).len() >= 3);
     assert_eq!(words(said), ["header", "features starttls", "proceed"]);
     wire.connect_tls(config, "gw.example")
 }
 
-fn authenticate(mut wire: Wire) -> Wire {
+pub(super) fn authenticate(mut wire: Wire) -> Wire {
     wire.send(&[HEADER, AUTH]);
     wire.read_until(|bytes| words(bytes).len() >= 3);
     let said = wire.take_received();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use link::wire::Bounced;
+use link::wire::{Bounced, stream_report};
 use xmpp_proto::jid::Domain;
 use xmpp_proto::limits::StreamLimits;
 use xmpp_proto::stanza::error::StanzaCondition;
@@ -17,6 +17,8 @@ use xmpp_proto::stream::{
 use super::{ConnectFailure, Partner, PartnerEffect};
 use crate::admission::{self, Admitted, QueueLimits};
 use crate::xmpp::queue::Ticket;
+
+mod ending;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' from='fabrikam.example' to='contoso.example' \
@@ -431,7 +433,7 @@ fn another_policy_is_tried_at_once_and_from_the_first_wait() {
 }
 
 #[test]
-fn front_ends_are_granted_what_an_open_stream_takes_and_less_without_one() {
+fn front_ends_are_granted_what_may_wait_with_a_stream_and_without() {
     let granted = |rig: &mut Rig| {
         let grants = rig.effects().into_iter().filter_map(|effect| match effect {
             PartnerEffect::Grant(credit) => Some(credit),
@@ -440,13 +442,13 @@ fn front_ends_are_granted_what_an_open_stream_takes_and_less_without_one() {
         grants.collect::<Vec<u32>>()
     };
     let mut rig = Rig::new(LIMITS);
+    assert_eq!(granted(&mut rig), [3]);
     rig.send(1, 1);
     rig.negotiate();
-    assert_eq!(granted(&mut rig), [3]);
     rig.admit(admitted(QueueLimits { items_max: 5, ..LIMITS }));
     assert_eq!(granted(&mut rig), [5]);
     rig.lose();
-    assert_eq!(granted(&mut rig), [link::CREDIT_INITIAL]);
+    assert_eq!(granted(&mut rig), Vec::<u32>::new());
 }
 
 #[test]
@@ -461,10 +463,32 @@ fn a_key_that_cannot_be_verified_gets_an_error_and_waits_for_no_back_off() {
         assert_eq!(rig.connects(), 1);
         rig.fail(failure);
         let effects = rig.effects();
-        let [PartnerEffect::Verdict(about, stream_id, verdict)] = effects.as_slice() else {
+        let [PartnerEffect::Verdict(about, stream_id, verdict), PartnerEffect::Report(_)] =
+            effects.as_slice()
+        else {
             panic!("{effects:?}");
         };
         assert_eq!((about, stream_id.as_str()), (&pair(), "s9"));
         assert_eq!(*verdict, Verdict::Error(condition));
+    }
+}
+
+#[test]
+fn a_partner_that_cannot_be_connected_to_is_reported_each_time() {
+    let mut rig = Rig::new(LIMITS);
+    let cases = [(no_answer(), "nobody answers"), (no_service(), "there is no service")];
+    for (failure, reason) in cases {
+        rig.send(1, 1);
+        rig.fail(failure);
+        let effects = rig.effects();
+        let reports: Vec<_> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                PartnerEffect::Report(report) => Some((report.state(), report.reason.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reports, [(stream_report::State::Failed, reason)]);
+        rig.pass(SECOND);
     }
 }
