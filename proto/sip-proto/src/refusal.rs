@@ -41,6 +41,13 @@ impl Refusal {
         Self { status, reason_phrase: reason.to_owned(), hint: Hint::None }
     }
 
+    /// Makes the refusal of content of other media types than those that are understood, which
+    /// the answer lists (RFC 3261 s.21.4.13).
+    #[must_use]
+    pub fn unsupported_media_type(understood: &'static [&'static str]) -> Self {
+        Self::hinting(StatusCode::UNSUPPORTED_MEDIA_TYPE, Hint::Accept(understood))
+    }
+
     pub(crate) fn bad_request(reason: &str) -> Self {
         Self::with_reason(StatusCode::BAD_REQUEST, reason)
     }

@@ -11,7 +11,7 @@ mod server;
 mod tests;
 mod timer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -65,11 +65,17 @@ pub struct TransactionLimits {
     pub client_transactions_max: usize,
     /// Requests received that wait for an answer, and INVITEs that wait for an ACK.
     pub server_transactions_max: usize,
+    /// Those of one flow, unless [`TransactionLayer::limit_flow`] says otherwise.
+    pub flow_server_transactions_max: usize,
 }
 
 impl Default for TransactionLimits {
     fn default() -> Self {
-        Self { client_transactions_max: 10_000, server_transactions_max: 10_000 }
+        Self {
+            client_transactions_max: 10_000,
+            server_transactions_max: 10_000,
+            flow_server_transactions_max: 10_000,
+        }
     }
 }
 
@@ -146,6 +152,8 @@ pub struct TransactionLayer {
     serial: u64,
     clients: ClientTransactions,
     servers: ServerTransactions,
+    flow_limits: BTreeMap<FlowId, usize>,
+    unlimited: BTreeSet<FlowId>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<TransactionEvent>,
 }
@@ -161,9 +169,23 @@ impl TransactionLayer {
             serial: 0,
             clients: ClientTransactions::default(),
             servers: ServerTransactions::default(),
+            flow_limits: BTreeMap::new(),
+            unlimited: BTreeSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Gives a flow another limit of server transactions than [`TransactionLimits`] does, until it
+    /// is closed.
+    pub fn limit_flow(&mut self, flow: FlowId, server_transactions_max: usize) {
+        self.flow_limits.insert(flow, server_transactions_max);
+    }
+
+    /// Lets a flow have as many server transactions as its other end asks for, which has limits
+    /// of its own, until it is closed. They leave other flows none the fewer.
+    pub fn lift_limits(&mut self, flow: FlowId) {
+        self.unlimited.insert(flow);
     }
 
     /// Sends a request in a client transaction of its own, with a Via and branch of its own.
@@ -232,6 +254,8 @@ impl TransactionLayer {
     /// Takes the loss of a flow: what was sent on it fails, what came on it is forgotten.
     pub fn handle_flow_closed(&mut self, flow: FlowId) {
         self.servers.drop_flow(flow);
+        self.flow_limits.remove(&flow);
+        self.unlimited.remove(&flow);
         self.events
             .extend(self.clients.take_of_flow(flow).into_iter().map(TransactionEvent::FlowClosed));
     }
@@ -269,12 +293,23 @@ impl TransactionLayer {
             }
             return Arrival::Absorbed;
         }
-        if self.servers.len() >= self.limits.server_transactions_max {
+        if !self.has_room_for(flow) {
             return Arrival::Overloaded;
         }
         let id = ServerId(self.next_serial());
         self.servers.start(id, key, flow, now);
         Arrival::Fresh(id)
+    }
+
+    fn has_room_for(&self, flow: FlowId) -> bool {
+        if self.unlimited.contains(&flow) {
+            return true;
+        }
+        let own = self.flow_limits.get(&flow);
+        let of_flow_max = own.copied().unwrap_or(self.limits.flow_server_transactions_max);
+        let unlimited: usize = self.unlimited.iter().map(|it| self.servers.of_flow(*it)).sum();
+        self.servers.of_flow(flow) < of_flow_max
+            && self.servers.len() - unlimited < self.limits.server_transactions_max
     }
 
     /// RFC 3261 s.9.2: a CANCEL that finds its transaction gets 200 and changes nothing, since

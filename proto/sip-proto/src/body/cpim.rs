@@ -7,7 +7,7 @@ use memchr::memmem;
 
 use super::BodyError;
 use super::multipart::split_head;
-use crate::header::MediaType;
+use crate::header::{HeaderName, MediaType};
 use crate::uri::Uri;
 
 /// The namespace of the header fields that RFC 3862 defines.
@@ -22,6 +22,8 @@ pub struct Cpim {
     fields: Vec<Field>,
     /// The media type of the content; text/plain when the envelope names none.
     pub media_type: MediaType,
+    /// The language tag of the content, when the envelope names one.
+    pub language: Option<String>,
     /// The content.
     pub content: Bytes,
 }
@@ -50,7 +52,8 @@ impl Cpim {
         let malformed = BodyError::Malformed("the content of an envelope");
         let media_type = headers.typed::<MediaType>().map_err(|_| malformed)?;
         let media_type = media_type.unwrap_or_else(|| MediaType::from_static("text/plain"));
-        let cpim = Self { fields, media_type, content };
+        let language = headers.first(HeaderName::ContentLanguage).map(str::to_owned);
+        let cpim = Self { fields, media_type, language, content };
         // RFC 3862 s.3.5: what is required and not understood is not to be processed.
         match cpim.field(CPIM_NAMESPACE, "Require") {
             Some(_) => Err(BodyError::UnknownFeature),

@@ -1,4 +1,4 @@
-//! Multipart bodies (RFC 2046 s.5.1), walked part by part.
+//! Multipart bodies (RFC 2046 s.5.1), walked part by part, with at most one envelope among them.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use super::BodyError;
+use super::cpim::Cpim;
 use crate::header::{HeaderName, MediaType};
 use crate::headers::Headers;
 use crate::parse::fields;
@@ -39,10 +40,13 @@ impl fmt::Debug for Part {
 }
 
 /// Returns the leaves of a body in their order: those of multipart/mixed and
-/// multipart/alternative, or the body itself.
+/// multipart/alternative, what a message/cpim envelope is around, or the body itself.
+///
+/// An envelope inside of another stays closed, and is a leaf.
 ///
 /// # Errors
-/// Fails when a boundary is missing, when a part cannot be read, and beyond 32 parts or 4 levels.
+/// Fails when a boundary is missing, when a part or an envelope cannot be read, and beyond 32
+/// parts or 4 levels.
 pub fn parts(media_type: &MediaType, body: &Bytes) -> Result<Vec<Part>, BodyError> {
     let mut walk = Walk { leaves: Vec::new(), seen: 0 };
     let whole = Part {
@@ -51,7 +55,7 @@ pub fn parts(media_type: &MediaType, body: &Bytes) -> Result<Vec<Part>, BodyErro
         is_attachment: false,
         content: body.clone(),
     };
-    walk.visit(whole, 0)?;
+    walk.visit(whole, 0, false)?;
     Ok(walk.leaves)
 }
 
@@ -61,14 +65,20 @@ struct Walk {
 }
 
 impl Walk {
-    fn visit(&mut self, part: Part, depth: usize) -> Result<(), BodyError> {
+    fn visit(&mut self, part: Part, depth: usize, in_envelope: bool) -> Result<(), BodyError> {
         self.seen += 1;
         if self.seen > PARTS_MAX || depth > DEPTH_MAX {
             return Err(BodyError::TooComplex);
         }
-        if !matches!(part.media_type.name(), "multipart/mixed" | "multipart/alternative") {
-            self.leaves.push(part);
-            return Ok(());
+        match part.media_type.name() {
+            "message/cpim" if !in_envelope && !part.is_attachment => {
+                return self.visit(open_envelope(&part)?, depth + 1, true);
+            }
+            "multipart/mixed" | "multipart/alternative" => {}
+            _ => {
+                self.leaves.push(part);
+                return Ok(());
+            }
         }
         let boundary = part.media_type.parameters.value("boundary").unwrap_or_default();
         if boundary.is_empty() || boundary.len() > BOUNDARY_BYTES_MAX {
@@ -76,10 +86,21 @@ impl Walk {
         }
         let mut rest = Delimited::new(&part.content, &boundary)?;
         while let Some(inner) = rest.next_part()? {
-            self.visit(read_part(&inner)?, depth + 1)?;
+            self.visit(read_part(&inner)?, depth + 1, in_envelope)?;
         }
         Ok(())
     }
+}
+
+/// Returns what an envelope is around.
+fn open_envelope(envelope: &Part) -> Result<Part, BodyError> {
+    let cpim = Cpim::parse(&envelope.content)?;
+    Ok(Part {
+        media_type: cpim.media_type,
+        language: cpim.language.or_else(|| envelope.language.clone()),
+        is_attachment: false,
+        content: cpim.content,
+    })
 }
 
 /// What is left of a multipart body, beginning behind a delimiter.

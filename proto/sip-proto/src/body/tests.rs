@@ -125,6 +125,31 @@ fn an_envelope_says_who_when_and_what() {
     assert_eq!(cpim.content.as_ref(), b"hi\r\n\r\nthere");
 }
 
+fn envelope(kind: &str, content: &str) -> String {
+    format!("From: <im:a@b.example>\r\n\r\nContent-Type: {kind}\r\n\r\n{content}")
+}
+
+#[test]
+fn the_text_in_an_envelope_is_found_wherever_the_envelope_stands() {
+    let whole = envelope("text/plain;charset=utf-8", "hi");
+    assert_eq!(text_of("message/cpim", &whole), plain("hi"));
+    let part = format!("--b\r\nContent-Type: Message/CPIM\r\n\r\n{whole}\r\n--b--");
+    assert_eq!(text_of("multipart/mixed;boundary=b", &part), plain("hi"));
+    let around = envelope("multipart/mixed;boundary=b", "--b\r\n\r\nhi\r\n--b--");
+    assert_eq!(text_of("message/cpim", &around), plain("hi"));
+    let named = whole.replace("Content-Type", "Content-Language: de\r\nContent-Type");
+    let found = text_of("message/cpim", &named).unwrap().unwrap();
+    assert_eq!(found.language.as_deref(), Some("de"));
+}
+
+#[test]
+fn an_envelope_in_an_envelope_stays_closed_and_one_without_a_text_has_none() {
+    let inner = envelope("text/plain", "hi");
+    assert_eq!(text_of("message/cpim", &envelope("message/cpim", &inner)), Ok(None));
+    assert_eq!(text_of("message/cpim", &envelope("image/png", "x")), Ok(None));
+    assert!(matches!(text_of("message/cpim", "no envelope"), Err(BodyError::Malformed(_))));
+}
+
 #[test]
 fn broken_and_demanding_envelopes_are_refused() {
     let parse = |body: &str| Cpim::parse(&Bytes::copy_from_slice(body.as_bytes()));

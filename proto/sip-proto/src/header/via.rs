@@ -31,7 +31,8 @@ pub struct Via {
 
 impl Via {
     /// Makes the value that a client transaction puts on its request.
-    pub(crate) fn new(transport: &'static str, sent_by: SentBy, branch: &str) -> Self {
+    #[must_use]
+    pub fn new(transport: &'static str, sent_by: SentBy, branch: &str) -> Self {
         let mut parameters = Parameters::default();
         parameters.push("branch", Some(branch));
         Self { transport: transport.to_owned(), sent_by, parameters }

@@ -25,6 +25,7 @@ use crate::method::Method;
 pub(super) struct ServerTransactions {
     live: BTreeMap<ServerId, Live>,
     by_key: BTreeMap<ServerKey, ServerId>,
+    by_flow: BTreeMap<FlowId, BTreeSet<ServerId>>,
     deadlines: BTreeSet<(Instant, ServerId)>,
 }
 
@@ -51,6 +52,10 @@ impl ServerTransactions {
         self.live.len()
     }
 
+    pub(super) fn of_flow(&self, flow: FlowId) -> usize {
+        self.by_flow.get(&flow).map_or(0, BTreeSet::len)
+    }
+
     pub(super) fn find(&self, key: &ServerKey) -> Option<ServerId> {
         self.by_key.get(key).copied()
     }
@@ -59,6 +64,7 @@ impl ServerTransactions {
         let deadline = now + ANSWER_WAIT;
         let is_invite = key.method() == &Method::Invite;
         self.by_key.insert(key.clone(), id);
+        self.by_flow.entry(flow).or_default().insert(id);
         self.deadlines.insert((deadline, id));
         self.live.insert(id, Live { key, flow, is_invite, state: State::Unanswered, deadline });
     }
@@ -124,9 +130,7 @@ impl ServerTransactions {
 
     /// Ends every transaction of a flow that is lost, since there is nowhere to answer.
     pub(super) fn drop_flow(&mut self, flow: FlowId) {
-        let of_flow = self.live.iter().filter(|(_, live)| live.flow == flow);
-        let ids: Vec<ServerId> = of_flow.map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.by_flow.get(&flow).cloned().unwrap_or_default() {
             self.end(id);
         }
     }
@@ -138,6 +142,12 @@ impl ServerTransactions {
     fn end(&mut self, id: ServerId) {
         if let Some(live) = self.live.remove(&id) {
             self.by_key.remove(&live.key);
+            if let Some(of_flow) = self.by_flow.get_mut(&live.flow) {
+                of_flow.remove(&id);
+                if of_flow.is_empty() {
+                    self.by_flow.remove(&live.flow);
+                }
+            }
             self.deadlines.remove(&(live.deadline, id));
         }
     }

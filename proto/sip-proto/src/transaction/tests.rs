@@ -12,8 +12,11 @@ const OTHER: FlowId = FlowId(2);
 
 fn layer(limit: usize) -> TransactionLayer {
     let sent_by = SentBy { host: Host::parse("edge.example.com").unwrap(), port: None };
-    let limits =
-        TransactionLimits { client_transactions_max: limit, server_transactions_max: limit };
+    let limits = TransactionLimits {
+        client_transactions_max: limit,
+        server_transactions_max: limit,
+        ..Default::default()
+    };
     TransactionLayer::new(sent_by, IdSource::new([3; 32]), limits)
 }
 
@@ -218,4 +221,30 @@ fn the_via_names_the_transport_and_nothing_of_the_peer() {
     request.via().write(&mut via);
     assert!(via.starts_with("SIP/2.0/TCP edge.example.com;branch=z9hG4bK"), "{via}");
     assert_eq!(request.headers().rows(HeaderName::Via).count(), 1);
+}
+
+#[test]
+fn a_flow_that_is_full_leaves_the_others_their_room() {
+    let now = epoch();
+    let mut layer = layer(4);
+    let ask = |layer: &mut TransactionLayer, flow, number: u32| {
+        let request = incoming(Method::Message, Some(&format!("z9hG4bK{number}")));
+        layer.handle_request(&request, flow, now)
+    };
+    layer.limit_flow(FLOW.id, 2);
+    fresh(ask(&mut layer, FLOW.id, 1));
+    fresh(ask(&mut layer, FLOW.id, 2));
+    assert_eq!(ask(&mut layer, FLOW.id, 3), Arrival::Overloaded);
+    assert_eq!(ask(&mut layer, FLOW.id, 2), Arrival::Absorbed, "it has its place already");
+
+    let gateway = FlowId(3);
+    layer.lift_limits(gateway);
+    for number in 0..9 {
+        fresh(ask(&mut layer, gateway, number));
+    }
+    fresh(ask(&mut layer, OTHER, 1));
+    fresh(ask(&mut layer, OTHER, 2));
+    assert_eq!(ask(&mut layer, OTHER, 3), Arrival::Overloaded, "all but the gateway's are four");
+    layer.handle_flow_closed(FLOW.id);
+    fresh(ask(&mut layer, OTHER, 3));
 }
