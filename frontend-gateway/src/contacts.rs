@@ -11,6 +11,11 @@ use crate::store::record::ContactDecision;
 /// The most decisions of one user.
 pub const DECISIONS_PER_USER_MAX: usize = 10_000;
 
+/// A user has taken as many decisions as are kept for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the user has taken {DECISIONS_PER_USER_MAX} decisions, the most that are kept")]
+pub struct TooManyDecisions;
+
 /// All decisions, by user and contact (bare addresses).
 #[derive(Clone, Debug, Default)]
 pub struct Contacts {
@@ -39,21 +44,43 @@ impl Contacts {
         }
     }
 
-    /// Takes a decision; returns the write that keeps it, or none when nothing changes or the
-    /// user has taken too many.
-    pub fn decide(&mut self, user: &Jid, contact: &Jid, allowed: bool) -> Option<Write> {
-        let contacts = self.allowed.entry(user.clone()).or_default();
-        let known = contacts.get(contact);
-        if known == Some(&allowed) || (known.is_none() && contacts.len() >= DECISIONS_PER_USER_MAX)
-        {
-            return None;
+    /// Returns the write that keeps a decision, or none when it is taken already. It counts once
+    /// [`Contacts::insert`] has taken it.
+    ///
+    /// # Errors
+    /// Fails when the user has taken too many.
+    pub fn write(
+        &self,
+        user: &Jid,
+        contact: &Jid,
+        allowed: bool,
+    ) -> Result<Option<Write>, TooManyDecisions> {
+        let contacts = self.allowed.get(user);
+        let known = contacts.and_then(|contacts| contacts.get(contact));
+        if known == Some(&allowed) {
+            return Ok(None);
         }
-        contacts.insert(contact.clone(), allowed);
-        Some(Write::PutContact(ContactDecision {
+        if known.is_none() && contacts.is_some_and(|all| all.len() >= DECISIONS_PER_USER_MAX) {
+            return Err(TooManyDecisions);
+        }
+        Ok(Some(Write::PutContact(ContactDecision {
             user: user.to_string(),
             contact: contact.to_string(),
             allowed,
-        }))
+        })))
+    }
+
+    /// Takes a decision.
+    pub fn insert(&mut self, user: &Jid, contact: &Jid, allowed: bool) {
+        self.allowed.entry(user.clone()).or_default().insert(contact.clone(), allowed);
+    }
+
+    /// Takes a decision; returns the write that keeps it, or none when nothing changes or the
+    /// user has taken too many.
+    pub fn decide(&mut self, user: &Jid, contact: &Jid, allowed: bool) -> Option<Write> {
+        let write = self.write(user, contact, allowed).ok()??;
+        self.insert(user, contact, allowed);
+        Some(write)
     }
 
     /// Forgets a user.

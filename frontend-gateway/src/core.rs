@@ -299,3 +299,6 @@ pub struct StartPolicy {
     /// Its text, when the store does not have it yet.
     pub to_store: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,11 @@ impl<K: Clone + Ord> Deadlines<K> {
         }
     }
 
+    /// Says whether a key has a deadline.
+    pub fn is_set(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// Returns the earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(deadline, _)| *deadline)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::socket::Connection;
 use sip_proto::transaction::{FlowId, Transport};
-use sip_proto::uri::Uri;
+use sip_proto::uri::{Scheme, Uri};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -154,13 +154,21 @@ impl Drop for Place {
     }
 }
 
+/// Returns where a device takes connections without TLS.
+///
+/// Devices have no certificates: one that asks for TLS, by its scheme too (RFC 5630 s.5.1), comes to
+/// us.
+fn plain_address(uri: &Uri) -> Option<SocketAddr> {
+    let asks_for_tls =
+        matches!(uri.parameter("transport"), Ok(Some(it)) if it.eq_ignore_ascii_case("tls"));
+    let address = uri.host()?.address()?;
+    let is_plain = *uri.scheme() == Scheme::Sip && !asks_for_tls;
+    is_plain.then(|| SocketAddr::new(address, uri.port().unwrap_or(5060)))
+}
+
 async fn connect(uri: &Uri) -> std::io::Result<(Connection, SocketAddr)> {
     let unusable = || std::io::Error::other("not an address that can be connected to");
-    // Devices have no certificates: one that is behind TLS comes to us.
-    let secure =
-        matches!(uri.parameter("transport"), Ok(Some(it)) if it.eq_ignore_ascii_case("tls"));
-    let address = uri.host().and_then(sip_proto::uri::Host::address).filter(|_| !secure);
-    let peer = SocketAddr::new(address.ok_or_else(unusable)?, uri.port().unwrap_or(5060));
+    let peer = plain_address(uri).ok_or_else(unusable)?;
     let socket = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(peer)).await;
     let socket = socket.map_err(|_| std::io::ErrorKind::TimedOut)??;
     Ok((Connection::new(socket)?, peer))
@@ -242,5 +250,28 @@ impl Flows {
     /// Closes a flow once all is written, or forgets one that has ended.
     pub fn remove(&mut self, id: FlowId) {
         self.commands.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sip_proto::uri::Uri;
+
+    use super::plain_address;
+
+    #[test]
+    fn a_device_that_asks_for_tls_is_not_connected_to_without() {
+        for (uri, expected) in [
+            ("sip:romeo@192.0.2.1", Some("192.0.2.1:5060")),
+            ("sip:romeo@192.0.2.1:5070;transport=tcp", Some("192.0.2.1:5070")),
+            ("sip:romeo@[2001:db8::1]:5070", Some("[2001:db8::1]:5070")),
+            ("sip:romeo@192.0.2.1;transport=TLS", None),
+            ("sips:romeo@192.0.2.1", None),
+            ("sips:romeo@192.0.2.1:5061;transport=tcp", None),
+            ("sip:romeo@phone.example.net", None),
+        ] {
+            let address = plain_address(&Uri::parse(uri).unwrap()).map(|it| it.to_string());
+            assert_eq!(address.as_deref(), expected, "{uri}");
+        }
     }
 }

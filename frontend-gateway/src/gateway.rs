@@ -9,41 +9,46 @@
 //! | the outcome of a commit | [`Gateway::handle_commit`] | the [`Step`] that waits for it |
 
 mod iq;
+mod notices;
 mod outcomes;
 mod pager_s2x;
 mod pager_x2s;
+mod purposes;
 mod requests;
 mod s2x_announcements;
 mod s2x_answers;
 mod s2x_failures;
 mod s2x_presence;
 mod s2x_watches;
+mod settings;
 mod stanzas;
 mod threads;
 mod watch;
+mod x2s_debts;
 mod x2s_presence;
 mod x2s_subscriptions;
 mod x2s_watches;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use link::wire::{Admission, Bounced, FromEdge, FromFrontend, Hello};
 use sha2::{Digest, Sha256};
 use sip_proto::IdSource;
 use sip_proto::frame::{Frame, Framer};
-use sip_proto::header::SentBy;
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Response};
 use sip_proto::transaction::{
     ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, TransactionLimits,
     Transport,
 };
-use sip_proto::usage::subscription::{RequestFailure, SubscribeId};
+use sip_proto::usage::subscription::RequestFailure;
 use xmpp_proto::jid::Jid;
 use xmpp_proto::stream::DomainPair;
 use xmpp_proto::xml::{Element, write_document};
+
+pub use settings::GatewaySettings;
 
 use crate::clock::Now;
 use crate::commit::Commits;
@@ -51,46 +56,23 @@ use crate::facts::Facts;
 use crate::journal::Journal;
 use crate::links::{EdgeId, LinkEvent, LinkViolation, Links, Outbound};
 use crate::store::{Loaded, Write};
+use notices::Notices;
 use pager_x2s::Conversations;
+use purposes::{Purpose, RequestPurpose, Step};
 use s2x_answers::Answers;
 use s2x_watches::S2xSubscriptions;
 use threads::Threads;
-use watch::Watch;
+use x2s_debts::Debts;
 use x2s_watches::X2sSubscriptions;
 
 /// The flow to the home or the next hop.
 const INSIDE: Flow = Flow { id: FlowId(0), transport: Transport::Tcp };
 
+/// Transactions with the inside, of all users together.
+const TRANSACTIONS_MAX: usize = 100_000;
+
 /// The resource of the gateway itself in a Contact that stands for an XMPP user.
 const GRUU: &str = "isthmus";
-
-/// What the operator chose, and the limits of this gateway.
-#[derive(Clone, Debug)]
-pub struct GatewaySettings {
-    /// How the gateway calls itself to the inside.
-    pub sent_by: SentBy,
-    /// The largest MESSAGE that is sent, in bytes: every hop to the home is TCP or TLS.
-    pub pager_bytes_max: usize,
-    /// How long a MESSAGE waits for the partner's confirmation before it is answered by 202.
-    pub answer_wait: Duration,
-    /// How long the first confirmed message to a recipient waits for an error that may follow.
-    pub error_wait: Duration,
-    /// Messages of one partner without an outcome; beyond that its stanzas are refused.
-    pub open_per_partner_max: usize,
-}
-
-impl GatewaySettings {
-    /// Returns the defaults for a gateway that calls itself `sent_by`.
-    pub fn new(sent_by: SentBy) -> Self {
-        Self {
-            sent_by,
-            pager_bytes_max: 65_536,
-            answer_wait: Duration::from_secs(2),
-            error_wait: Duration::from_millis(500),
-            open_per_partner_max: 10_000,
-        }
-    }
-}
 
 /// What the owner is to do.
 #[derive(Debug)]
@@ -99,43 +81,6 @@ pub enum GatewayEffect {
     ToInside(Bytes),
     /// A local user has added a contact to its list.
     Added(Jid, Jid),
-}
-
-/// What a stanza that we sent is for.
-#[derive(Clone, Debug, PartialEq)]
-enum Purpose {
-    /// It brings a message of a SIP user, by the number in the journal.
-    Message(u64),
-    /// It brings a message back to its sender, by the number in the journal.
-    Bounce(u64),
-    /// It asks a contact whether a SIP user may see its presence.
-    Subscribe(Watch),
-    /// It says what is, and will be said again if it must be.
-    State,
-}
-
-/// What a request that we sent is for.
-#[derive(Clone, Debug)]
-enum RequestPurpose {
-    Message(u64),
-    Subscribe(Watch, SubscribeId),
-    Notify(sip_proto::dialog::DialogId),
-    Notice,
-}
-
-/// What follows a commit.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// A message of a partner is ours.
-    AcceptedX2s(u64),
-    /// A message of a SIP user is ours.
-    AcceptedS2x(u64),
-    /// A message could not be written, and is not ours.
-    NotAccepted(u64),
-    /// A message is to go back to its sender.
-    SendBounce(u64),
-    /// An envelope is settled: what it asked for is on the disk.
-    Settle(EdgeId, u64),
 }
 
 /// The gateway.
@@ -150,8 +95,10 @@ pub struct Gateway {
     commits: Commits<Step>,
     conversations: Conversations,
     answers: Answers,
+    notices: Notices,
     threads: Threads,
     x2s: X2sSubscriptions,
+    debts: Debts,
     s2x: S2xSubscriptions,
     requests: BTreeMap<ClientId, RequestPurpose>,
     effects: VecDeque<GatewayEffect>,
@@ -167,7 +114,12 @@ impl Gateway {
         now: Now,
     ) -> Self {
         let mut ids = IdSource::new(seed);
-        let limits = TransactionLimits { server_transactions_max: 2_000, ..Default::default() };
+        // One flow brings and takes the messages of all users, who are bounded before it.
+        let limits = TransactionLimits {
+            client_transactions_max: TRANSACTIONS_MAX,
+            server_transactions_max: TRANSACTIONS_MAX,
+            flow_server_transactions_max: TRANSACTIONS_MAX,
+        };
         let layer = TransactionLayer::new(settings.sent_by.clone(), ids.fork(), limits);
         let (open, settled) =
             (std::mem::take(&mut loaded.open), std::mem::take(&mut loaded.settled));
@@ -183,8 +135,10 @@ impl Gateway {
             commits: Commits::default(),
             conversations: Conversations::default(),
             answers: Answers::default(),
+            notices: Notices::default(),
             threads: Threads::default(),
             x2s: X2sSubscriptions::restore(&authorisations, now),
+            debts: Debts::default(),
             s2x: S2xSubscriptions::restore(&authorisations, &loaded.dialogs, now),
             requests: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -206,6 +160,8 @@ impl Gateway {
     /// Takes an attachment to an edge.
     pub fn handle_attached(&mut self, edge: EdgeId, name: String, now: Now) {
         self.links.attach(edge, name);
+        self.debts.call_in(|_| true, now.instant);
+        self.s2x.call_in_lost(now.instant);
         self.drain(now);
     }
 
@@ -307,17 +263,23 @@ impl Gateway {
     pub fn handle_timeout(&mut self, facts: Facts<'_>, now: Now) {
         self.layer.handle_timeout(now.instant);
         self.commits.handle_timeout(now.instant);
+        let cause = match self.links.attached() {
+            0 => "no edge is attached",
+            _ => "the partner takes nothing at present",
+        };
         for expired in self.links.take_expired(now.instant) {
             let bounced = Bounced {
                 condition: "remote-server-timeout".into(),
-                text: "no edge is attached".into(),
+                text: cause.into(),
                 possibly_delivered: false,
             };
             self.handle_settled(expired.purpose, Err(bounced), now);
         }
         self.handle_answer_timeouts(now);
         self.handle_retries(now);
+        self.handle_notice_retries(now);
         self.handle_x2s_timeout(facts, now);
+        self.handle_debts(facts, now);
         self.handle_s2x_timeout(now);
         self.drain(now);
     }
@@ -329,8 +291,10 @@ impl Gateway {
             self.commits.poll_timeout(),
             self.links.poll_timeout(),
             self.answers.poll_timeout(),
+            self.notices.poll_timeout(),
             self.conversations.poll_timeout(),
             self.x2s.deadlines.next(),
+            self.debts.poll_timeout(),
             self.s2x.poll_timeout(),
         ];
         all.into_iter().flatten().min()
@@ -378,6 +342,8 @@ impl Gateway {
             // A bounce is never bounced: the message has its outcome either way.
             Purpose::Bounce(id) => self.bounce_settled(id, &outcome, now),
             Purpose::Subscribe(watch) => self.subscribe_settled(&watch, &outcome, now),
+            Purpose::Probe(watch) => self.probe_settled(&watch, &outcome, now),
+            Purpose::Told(watch, told) => self.told_settled(&watch, told, outcome.is_ok(), now),
             Purpose::State => {}
         }
     }
@@ -477,7 +443,7 @@ impl Gateway {
                 self.subscribe_failed(&watch, id, RequestFailure::Timeout, now);
             }
             (RequestPurpose::Notify(dialog), answer) => self.notify_answered(&dialog, answer),
-            (RequestPurpose::Notice, _) => {}
+            (RequestPurpose::Notice(id), answer) => self.notice_answered(id, answer, now),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod message_store;
 pub mod presence_agent;
 
 mod delivery;
+mod dialog_flows;
 mod framing;
 mod requests;
 mod subscriptions;
@@ -30,8 +31,7 @@ use sip_proto::header::SentBy;
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Request};
 use sip_proto::transaction::{
-    ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, TransactionLimits,
-    Transmit, Transport,
+    ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, Transmit, Transport,
 };
 use sip_proto::uri::Uri;
 use sip_proto::{IdSource, Method, StatusCode};
@@ -44,9 +44,11 @@ use crate::store::record::User;
 use crate::store::{Loaded, Write};
 use accounts::Accounts;
 use delivery::{Deliveries, HomeStep};
+use dialog_flows::DialogFlows;
 use location::Location;
 use message_store::{KeepError, MessageLimits, MessageStore};
 use presence_agent::PresenceAgent;
+pub use subscriptions::decide_watcher;
 
 /// The flow to the gateway.
 pub const GATEWAY: FlowId = FlowId(0);
@@ -111,7 +113,7 @@ struct OpenFlow {
 #[derive(Debug)]
 enum Purpose {
     /// It carries on a request, which is answered with what comes back.
-    Relay(ServerId, Box<Request>),
+    Relay(ServerId, FlowId, Box<Request>),
     /// It brings a message to one device.
     Fork(u64),
     /// It tells a watcher.
@@ -140,7 +142,7 @@ pub struct Home {
     purposes: BTreeMap<ClientId, Purpose>,
     /// NOTIFYs of the gateway that devices have not answered, in the order of their deadlines.
     passed_on: VecDeque<(Instant, ClientId)>,
-    subscribed_on: BTreeMap<(String, String), FlowId>,
+    subscribed_on: DialogFlows,
     accounts: Accounts,
     location: Location,
     messages: MessageStore,
@@ -161,8 +163,7 @@ impl Home {
         now: Now,
     ) -> Self {
         let mut ids = IdSource::new(seeds[0]);
-        let limits = TransactionLimits { server_transactions_max: 2_000, ..Default::default() };
-        let layer = TransactionLayer::new(settings.sent_by.clone(), ids.fork(), limits);
+        let layer = requests::transaction_layer(settings.sent_by.clone(), ids.fork());
         let publications = std::mem::take(&mut loaded.publications);
         let location = Location::restore(std::mem::take(&mut loaded.bindings));
         let mut agent = PresenceAgent::restore(publications, &loaded.dialogs, LOST, now);
@@ -178,7 +179,7 @@ impl Home {
             connecting: BTreeMap::new(),
             purposes: BTreeMap::new(),
             passed_on: VecDeque::new(),
-            subscribed_on: BTreeMap::new(),
+            subscribed_on: DialogFlows::default(),
             accounts: Accounts::restore(&users, seeds[1]),
             location,
             messages: MessageStore::restore(settings.messages, messages),
@@ -228,9 +229,12 @@ impl Home {
         accounts::record(address, password, legacy)
     }
 
-    /// Adds a user or gives it another password.
+    /// Adds a user or gives it another password, which its devices must then prove to know.
     pub fn insert_user(&mut self, record: &User) {
         self.accounts.insert(record);
+        if let Ok(address) = Jid::parse(&record.address) {
+            self.location.forget_proofs(&address);
+        }
     }
 
     /// Forgets a user with all that is kept for it.
@@ -264,7 +268,7 @@ impl Home {
     pub fn handle_closed(&mut self, id: FlowId, now: Now) {
         self.flows.remove(&id);
         self.location.close(id);
-        self.subscribed_on.retain(|_, flow| *flow != id);
+        self.subscribed_on.close(id);
         self.layer.handle_flow_closed(id);
         for (_, purpose) in self.connecting.remove(&id).unwrap_or_default() {
             self.finish(purpose, &Answer::Lost, now);
@@ -464,9 +468,9 @@ impl Home {
 
     fn finish(&mut self, purpose: Purpose, answer: &Answer<'_>, now: Now) {
         match purpose {
-            Purpose::Relay(server, request) => {
+            Purpose::Relay(server, flow, request) => {
                 self.forget_answered_notifies();
-                self.finish_relay(server, &request, answer, now);
+                self.finish_relay(server, flow, &request, answer, now);
             }
             Purpose::Fork(delivery) => self.finish_fork(delivery, answer, now),
             Purpose::Notify(dialog) => self.finish_notify(&dialog, answer, now),

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use frontend_gateway::administrator;
+use frontend_gateway::clock::Now;
 use frontend_gateway::config::{self, Config};
 use frontend_gateway::core::administration::{Command, Outcome};
-use frontend_gateway::core::explanation::explain_by_policy;
-use frontend_gateway::policy::document;
-use frontend_gateway::run::{self, FrontEnd};
+use frontend_gateway::core::explanation::explain_offline;
+use frontend_gateway::run::{self, FrontEnd, Judged};
 use host::command;
 use host::exit::{Cause, Failure};
 use xmpp_proto::jid::Jid;
@@ -39,7 +39,8 @@ struct Arguments {
 enum Action {
     /// Runs the front end until it is told to stop.
     Run,
-    /// Reports every error of the configuration, its files and the policy, and starts nothing.
+    /// Reports every error of the configuration, its files, the policy and the store, and starts
+    /// nothing.
     Check,
     /// Shows what a policy document would change of the one in force.
     Plan {
@@ -62,7 +63,8 @@ enum Action {
         from: String,
         /// Who is to receive.
         to: String,
-        /// Judges by the configured policy document alone, without a running front end.
+        /// Judges by the store, or by the configured policy document while there is no store,
+        /// without asking a running front end.
         #[arg(long)]
         offline: bool,
     },
@@ -132,8 +134,8 @@ fn perform(config: &Config, path: &Path, action: Action) -> Result<(), Failure> 
             command::run(|stop| async { FrontEnd::prepare(config).await?.run(config, stop).await })
         }
         Action::Check => {
-            run::check(config)?;
-            command::say(&format!("{}: no errors", path.display()));
+            let policy = run::check(config)?;
+            command::say(&format!("{}, with {policy}: no errors", path.display()));
             Ok(())
         }
         Action::Plan { policy } => {
@@ -146,7 +148,7 @@ fn perform(config: &Config, path: &Path, action: Action) -> Result<(), Failure> 
         }
         Action::User { action } => change_user(config, action),
         Action::Explain { from, to, offline: false } => ask(config, &Command::Explain { from, to }),
-        Action::Explain { from, to, offline: true } => explain_offline(config, &from, &to),
+        Action::Explain { from, to, offline: true } => explain_stored(config, &from, &to),
     }
 }
 
@@ -213,16 +215,18 @@ fn ask(config: &Config, command: &Command) -> Result<(), Failure> {
     Err(Failure::new(cause, reply.text))
 }
 
-fn explain_offline(config: &Config, from: &str, to: &str) -> Result<(), Failure> {
-    let policy = command::load(&config.policy, document::read)?;
+fn explain_stored(config: &Config, from: &str, to: &str) -> Result<(), Failure> {
     let address = |text: &str| {
         let jid = Jid::parse(text).map(|jid| jid.bare());
         jid.map_err(|error| Failure::new(Cause::Usage, format!("{text:?}: {error}")))
     };
-    let explanation = explain_by_policy(&policy, &address(from)?, &address(to)?);
+    let (from, to) = (address(from)?, address(to)?);
+    let Judged { policy, source, stored } = run::judge(config)?;
+    let explanation = explain_offline(&policy, stored, &from, &to, Now::read());
+    let text = format!("judged by {source}\n{}", explanation.text);
     match explanation.passes {
-        true => command::say(&explanation.text),
-        false => return Err(Failure::new(Cause::Refused, explanation.text)),
+        true => command::say(&text),
+        false => return Err(Failure::new(Cause::Refused, text)),
     }
     Ok(())
 }

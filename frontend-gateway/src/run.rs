@@ -26,6 +26,7 @@ use crate::gateway::GatewaySettings;
 use crate::home::HomeSettings;
 use crate::link::keep;
 use crate::policy::{Policy, document};
+use crate::store::record::PolicyVersion;
 use crate::store::sqlite::Sqlite;
 use crate::store::writer::Writer;
 use crate::store::{Loaded, StoreError};
@@ -41,12 +42,62 @@ pub struct FrontEnd {
     policy: StartPolicy,
 }
 
-/// Reads the files that the configuration names and checks that they can be used.
-pub fn check(config: &Config) -> Result<(), Failure> {
-    match (Parts::load(config), read_policy(config)) {
-        (Err(files), Err(policy)) => Err(Failure::new(files.cause, format!("{files}\n{policy}"))),
-        (files, policy) => files.map(drop).and(policy.map(drop)),
+/// A policy and what it is judged with, when no front end is asked.
+pub struct Judged {
+    /// The policy that a front end would start with.
+    pub policy: Policy,
+    /// Where it is from.
+    pub source: String,
+    /// What the store holds, with the settings of its home; none while there is no store.
+    pub stored: Option<(Loaded, HomeSettings)>,
+}
+
+/// Reads the files that the configuration names, and the store, and checks that they can be used.
+/// Returns where the policy is from that a front end would start with.
+///
+/// # Errors
+/// Fails with everything that is wrong; the cause is that of the first.
+pub fn check(config: &Config) -> Result<String, Failure> {
+    let mut failures = Vec::new();
+    failures.extend(Parts::load(config).err());
+    let file = read_policy(config);
+    let loaded = read_store(config);
+    let mut source = config.policy.display().to_string();
+    if let Ok(Some(Loaded { policy: Some(stored), .. })) = &loaded {
+        source = stored_name(stored);
+        if file.as_ref().is_ok_and(|(_, text)| *text != stored.text) {
+            failures.extend(read_stored(stored).err());
+        }
     }
+    failures.extend(file.err());
+    failures.extend(loaded.err());
+    match failures.first().map(|first| first.cause) {
+        None => Ok(source),
+        Some(cause) => {
+            let lines: Vec<String> = failures.into_iter().map(|it| it.message).collect();
+            Err(Failure::new(cause, lines.join("\n")))
+        }
+    }
+}
+
+/// Reads the policy that a front end would start with, and all that the store holds.
+///
+/// # Errors
+/// Fails when the store, or the policy, cannot be read.
+pub fn judge(config: &Config) -> Result<Judged, Failure> {
+    let loaded = read_store(config)?;
+    let (policy, source) = match loaded.as_ref().and_then(|loaded| loaded.policy.as_ref()) {
+        Some(stored) => (read_stored(stored)?, stored_name(stored)),
+        None => (read_policy(config)?.0, config.policy.display().to_string()),
+    };
+    let stored = loaded.map(|loaded| (loaded, home_settings(config)));
+    Ok(Judged { policy, source, stored })
+}
+
+fn read_store(config: &Config) -> Result<Option<Loaded>, Failure> {
+    let failed = |error: StoreError| Failure::new(Cause::Store, error);
+    let reader = Sqlite::open_to_read(&config.store).map_err(failed)?;
+    reader.map(|reader| reader.load(Now::read().unix_ms)).transpose().map_err(failed)
 }
 
 /// What the configuration's files hold.
@@ -104,9 +155,20 @@ fn start_policy(config: &Config, loaded: &Loaded) -> Result<StartPolicy, Failure
         let (policy, text) = read_policy(config)?;
         return Ok(StartPolicy { version: 1, policy, to_store: Some(text) });
     };
-    let name = format!("version {} of the policy in the store", stored.version);
-    let policy = command::check(name.as_ref(), &stored.text, document::read)?;
-    Ok(StartPolicy { version: stored.version, policy, to_store: None })
+    Ok(StartPolicy { version: stored.version, policy: read_stored(stored)?, to_store: None })
+}
+
+fn read_stored(stored: &PolicyVersion) -> Result<Policy, Failure> {
+    command::check(stored_name(stored).as_ref(), &stored.text, document::read)
+}
+
+fn stored_name(stored: &PolicyVersion) -> String {
+    format!("version {} of the policy in the store", stored.version)
+}
+
+fn home_settings(config: &Config) -> HomeSettings {
+    let sent_by = SentBy { host: config.home.name.clone(), port: None };
+    HomeSettings { sent_by, messages: config.home.messages }
 }
 
 impl FrontEnd {
@@ -173,9 +235,8 @@ fn restore(
     policy: StartPolicy,
     name: &str,
 ) -> Result<Core, Failure> {
-    let sent_by = SentBy { host: config.home.name.clone(), port: None };
-    let home = HomeSettings { sent_by: sent_by.clone(), messages: config.home.messages };
-    let settings = CoreSettings { gateway: GatewaySettings::new(sent_by), home };
+    let home = home_settings(config);
+    let settings = CoreSettings { gateway: GatewaySettings::new(home.sent_by.clone()), home };
     let instance = random::<16>()?.to_vec().into();
     let hello = Hello { version: link::VERSION, name: name.to_owned(), instance };
     let seeds = [random()?, random()?, random()?];

@@ -96,7 +96,7 @@ pub(super) enum AdminStep {
     AddUser { reply: u64, user: User },
     /// A user is not in the store: it is forgotten.
     RemoveUser { reply: u64, user: Jid },
-    /// A decision is stored.
+    /// A decision is stored: it counts.
     Decide { reply: u64, user: Jid, contact: Jid, allowed: bool },
     /// A policy could not be stored: the one before stays in force.
     NotApplied { reply: u64 },
@@ -157,6 +157,7 @@ impl Core {
                 self.reply(reply, Outcome::Done, format!("{user} is removed"));
             }
             AdminStep::Decide { reply, user, contact, allowed } => {
+                self.contacts.insert(&user, &contact, allowed);
                 self.home.handle_decision(&user, &contact, allowed, now);
                 let what = if allowed { "allowed" } else { "denied" };
                 self.reply(reply, Outcome::Done, format!("{contact} is {what} for {user}"));
@@ -258,7 +259,8 @@ impl Core {
         allowed: bool,
     ) -> Result<Option<String>, Refused> {
         let (user, contact) = (self.known_user(user)?, bare(contact)?);
-        match self.contacts.decide(&user, &contact, allowed) {
+        let write = self.contacts.write(&user, &contact, allowed);
+        match write.map_err(|error| refused(error.to_string()))? {
             Some(write) => {
                 self.store(write, reply, AdminStep::Decide { reply, user, contact, allowed });
                 Ok(None)

@@ -4,7 +4,11 @@ use xmpp_proto::jid::Jid;
 
 use super::Core;
 use crate::clock::Now;
-use crate::policy::{Direction, Policy, Question, Standing, Subject};
+use crate::contacts::Contacts;
+use crate::facts::Facts;
+use crate::home::{Home, HomeSettings, decide_watcher};
+use crate::policy::{Direction, Gate, Policy, Question, Refusal, Subject};
+use crate::store::Loaded;
 
 /// What stands between two addresses.
 pub struct Explanation {
@@ -14,11 +18,14 @@ pub struct Explanation {
     pub passes: bool,
 }
 
-/// Explains by the policy alone, when no front end runs: nothing is known of users and decisions.
-pub fn explain_by_policy(policy: &Policy, from: &Jid, to: &Jid) -> Explanation {
-    let mut lines = Lines::default();
-    lines.policy_gates(policy, from, to, Standing::Unknown);
-    lines.finish()
+/// What a verdict rests on.
+struct Grounds<'a> {
+    facts: Facts<'a>,
+    /// None while there is no store, so that nothing is known of users.
+    home: Option<&'a Home>,
+    /// None when no front end is asked.
+    edges_attached: Option<usize>,
+    now: Now,
 }
 
 #[derive(Default)]
@@ -27,72 +34,63 @@ struct Lines {
     refused: bool,
 }
 
+/// Explains without a running front end: by a policy and what the store holds, if there is one.
+pub fn explain_offline(
+    policy: &Policy,
+    stored: Option<(Loaded, HomeSettings)>,
+    from: &Jid,
+    to: &Jid,
+    now: Now,
+) -> Explanation {
+    let (mut contacts, mut home) = (Contacts::default(), None);
+    if let Some((mut loaded, settings)) = stored {
+        contacts = Contacts::restore(std::mem::take(&mut loaded.contacts));
+        // Nothing is made from the seeds: this home sends nothing.
+        home = Some(Home::restore(&mut loaded, settings, [[0; 32]; 2], now));
+    }
+    let facts = Facts { policy, contacts: &contacts };
+    Grounds { facts, home: home.as_ref(), edges_attached: None, now }.explain(from, to)
+}
+
 impl Core {
     /// Explains what becomes of a message and of presence from one address to another.
     pub fn explain(&self, from: &Jid, to: &Jid, now: Now) -> Explanation {
+        let facts = Facts { policy: &self.policy, contacts: &self.contacts };
+        let edges_attached = Some(self.edges_attached());
+        Grounds { facts, home: Some(&self.home), edges_attached, now }.explain(from, to)
+    }
+}
+
+impl Grounds<'_> {
+    fn explain(&self, from: &Jid, to: &Jid) -> Explanation {
         let mut lines = Lines::default();
-        let is_local = |jid: &Jid| self.policy.served_by(jid.domain()).is_some();
+        let is_local = |jid: &Jid| self.facts.policy.served_by(jid.domain()).is_some();
         let crosses = !(is_local(from) && is_local(to));
         if crosses {
-            let (user, contact, _) = sides(&self.policy, from, to);
-            let standing = self.contacts.standing(user, contact);
-            lines.policy_gates(&self.policy, from, to, standing);
+            lines.policy_gates(self.facts, from, to);
         } else {
-            lines.say(format!("{from} -> {to}: both are served here, no policy is asked"));
+            lines.home_gates(self.facts, from, to);
         }
-        if is_local(from) && !lines.refused {
-            self.explain_sender(from, &mut lines);
+        if let Some(home) = self.home {
+            if is_local(from) && !lines.refused {
+                lines.user_gate(home, from);
+            }
+            if is_local(to) && !lines.refused {
+                lines.recipient_gates(home, to, self.now);
+            }
+        } else {
+            lines.say("there is no store yet: nothing is known of users".into());
         }
-        if is_local(to) && !lines.refused {
-            self.explain_recipient(to, now, &mut lines);
-        }
-        if crosses && !lines.refused {
+        if let Some(attached) = self.edges_attached.filter(|_| crosses && !lines.refused) {
             lines.gate(
                 "edge",
-                match self.edges_attached() {
+                match attached {
                     0 => Err("no edge is attached; see the front end's log".into()),
                     count => Ok(format!("{count} attached")),
                 },
             );
         }
         lines.finish()
-    }
-
-    fn explain_sender(&self, user: &Jid, lines: &mut Lines) {
-        lines.gate(
-            "home-user",
-            match self.home.accounts().has(user) {
-                true => Ok(format!("{user} is a user of the home")),
-                false => {
-                    Err(format!("{user} is no user of the home: frontend-gateway user add {user}"))
-                }
-            },
-        );
-    }
-
-    fn explain_recipient(&self, user: &Jid, now: Now, lines: &mut Lines) {
-        self.explain_sender(user, lines);
-        if lines.refused {
-            return;
-        }
-        if self.home.is_registered(user, now) {
-            return lines.gate("home-store", Ok(format!("not asked: {user} is registered")));
-        }
-        lines.gate(
-            "home-store",
-            match self.home.room_for(user) {
-                Ok(()) => Ok(format!("{user} is away, and messages are kept")),
-                Err(error) => Err(error.to_string()),
-            },
-        );
-    }
-}
-
-/// Returns the local user, the contact, and which way it goes.
-fn sides<'a>(policy: &Policy, from: &'a Jid, to: &'a Jid) -> (&'a Jid, &'a Jid, Direction) {
-    match policy.served_by(from.domain()) {
-        Some(_) => (from, to, Direction::S2x),
-        None => (to, from, Direction::X2s),
     }
 }
 
@@ -110,26 +108,78 @@ impl Lines {
         self.say(format!("  {word:<8} {name:<18} {why}"));
     }
 
-    fn policy_gates(&mut self, policy: &Policy, from: &Jid, to: &Jid, standing: Standing) {
-        let (user, contact, direction) = sides(policy, from, to);
-        let way = match direction {
-            Direction::S2x => "SIP to XMPP",
-            Direction::X2s => "XMPP to SIP",
+    fn policy_gate(&mut self, gate: Gate, result: Result<(), Refusal>, on: (&Policy, &Question)) {
+        let (policy, question) = on;
+        let verdict = match result {
+            Ok(()) => Ok(gate.finding(policy, question)),
+            Err(refusal) => Err(format!("{refusal}; remedy: {}", refusal.remedy())),
         };
+        self.gate(gate.name(), verdict);
+    }
+
+    /// The gates between a user of ours and a partner's.
+    fn policy_gates(&mut self, facts: Facts<'_>, from: &Jid, to: &Jid) {
+        let policy = facts.policy;
+        let (user, contact, direction, way) = match policy.served_by(from.domain()) {
+            Some(_) => (from, to, Direction::S2x, "SIP to XMPP"),
+            None => (to, from, Direction::X2s, "XMPP to SIP"),
+        };
+        let standing = facts.contacts.standing(user, contact);
         for (subject, name) in [(Subject::Message, "message"), (Subject::Presence, "presence")] {
             self.say(format!("{from} -> {to}: {name}, {way}"));
             let question = Question { user, contact, direction, subject, standing };
             for verdict in policy.explain(&question) {
-                let gate = verdict.gate;
-                self.gate(
-                    gate.name(),
-                    match verdict.result {
-                        Ok(()) => Ok(gate.finding(policy, &question)),
-                        Err(refusal) => Err(format!("{refusal}; remedy: {}", refusal.remedy())),
-                    },
-                );
+                self.policy_gate(verdict.gate, verdict.result, (policy, &question));
             }
         }
+    }
+
+    /// The gates between two users of ours.
+    fn home_gates(&mut self, facts: Facts<'_>, from: &Jid, to: &Jid) {
+        self.say(format!("{from} -> {to}: message, both are served here, no policy is asked"));
+        self.say(format!("{from} -> {to}: presence, both are served here"));
+        let question = Question {
+            user: to,
+            contact: from,
+            direction: Direction::X2s,
+            subject: Subject::Presence,
+            standing: facts.contacts.standing(to, from),
+        };
+        let decision = decide_watcher(facts, to, from).map(drop);
+        self.policy_gate(Gate::ContactDecision, decision, (facts.policy, &question));
+    }
+
+    fn user_gate(&mut self, home: &Home, user: &Jid) {
+        self.gate(
+            "home-user",
+            match home.accounts().has(user) {
+                true => Ok(format!("{user} is a user of the home")),
+                false => {
+                    Err(format!("{user} is no user of the home: frontend-gateway user add {user}"))
+                }
+            },
+        );
+    }
+
+    fn recipient_gates(&mut self, home: &Home, user: &Jid, now: Now) {
+        self.user_gate(home, user);
+        if self.refused {
+            return;
+        }
+        if home.is_connected(user, now) {
+            return self.gate("home-store", Ok(format!("not asked: {user} is connected")));
+        }
+        let place = match home.is_registered(user, now) {
+            true => format!("{user} is registered, but has no open connection"),
+            false => format!("{user} is away"),
+        };
+        self.gate(
+            "home-store",
+            match home.room_for(user) {
+                Ok(()) => Ok(format!("{place}; messages are kept")),
+                Err(error) => Err(format!("{place}; a sender would be told: {error}")),
+            },
+        );
     }
 
     fn finish(mut self) -> Explanation {

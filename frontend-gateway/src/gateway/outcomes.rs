@@ -30,6 +30,9 @@ impl Gateway {
     /// Sends a message back to its sender.
     pub(super) fn send_bounce(&mut self, id: u64, now: Now) {
         let Some(record) = self.journal.open(id) else { return };
+        if record.direction == Direction::S2x {
+            return self.send_failure(id, now);
+        }
         let reason = record.bounce.clone().unwrap_or_default();
         let correlation_id = record.correlation_id.clone();
         let stanza = parse_document(&record.stanza, &written_limits()).ok();

@@ -2,17 +2,20 @@
 
 use bytes::Bytes;
 use link::wire::Bounced;
+use sha2::{Digest, Sha256};
 use sip_proto::StatusCode;
 use sip_proto::message::{OutgoingResponse, Request};
 use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::limits::Limits;
+use xmpp_proto::ns;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
 use xmpp_proto::stream::DomainPair;
 use xmpp_proto::xml::{Element, parse_document, write_document};
 
+use super::notices::Reminder;
 use super::requests::Asked;
 use super::s2x_answers::{Answer, State, Waiting};
-use super::{Gateway, Purpose, Step};
+use super::{GRUU, Gateway, Purpose, Step};
 use crate::clock::Now;
 use crate::denial::Denial;
 use crate::journal::Standing;
@@ -28,8 +31,11 @@ impl Gateway {
         from: &Jid,
         to: &Jid,
     ) -> Result<(), Denial> {
+        // Our own GRUU is where dialogs with the user go, and no resource of it.
+        let to = &if to.resourcepart() == Some(GRUU) { to.bare() } else { to.clone() };
         let origin = self.origin(request, to);
-        let answer = Answer { server: asked.server, request: Box::new(request.clone()) };
+        let is_full = to.resourcepart().is_some();
+        let answer = Answer { server: asked.server, request: Box::new(request.clone()), is_full };
         let pair = DomainPair { local: from.domain().clone(), remote: to.domain().clone() };
         match self.journal.standing(&origin) {
             Standing::Settled(_, Outcome::Delivered) => {
@@ -39,17 +45,24 @@ impl Gateway {
                 self.answer_failure(&answer, &reason, asked.now);
             }
             Standing::Open(id) => {
-                let waiting =
-                    Waiting { to: to.bare(), pair, answer: Some(answer), state: State::Sent };
+                let bounce = self.journal.open(id).and_then(|record| record.bounce.clone());
+                if let Some(reason) = bounce {
+                    self.answer_failure(&answer, &reason, asked.now);
+                    return Ok(());
+                }
+                let (to, answer) = (to.clone(), Some(answer));
+                let waiting = Waiting { to, pair, reminder: None, answer, state: State::Sent };
                 self.answer_again(id, waiting, asked.now);
             }
             Standing::Unknown => {
                 let users = [from.bare(), to.bare()];
                 let thread = self.threads.thread(&users, request.call_id().as_str()).to_owned();
                 // Its id is known once it has its number.
-                let stanza = s2x_message(request, from, &to.bare(), "", &thread, asked.now)?;
-                let waiting =
-                    Waiting { to: to.bare(), pair, answer: Some(answer), state: State::Accepting };
+                let stanza = s2x_message(request, from, to, "", &thread, asked.now)?;
+                let body = stanza.child(ns::SERVER, "body").map(Element::text).unwrap_or_default();
+                let reminder = Some(Reminder::new(from, to, &body));
+                let (to, answer) = (to.clone(), Some(answer));
+                let waiting = Waiting { to, pair, reminder, answer, state: State::Accepting };
                 self.journal_s2x(waiting, origin, stanza, asked.now);
             }
         }
@@ -114,6 +127,10 @@ impl Gateway {
 
     /// Takes the outcome of a message at the partner.
     pub(super) fn message_settled(&mut self, id: u64, outcome: Result<(), Bounced>, now: Now) {
+        if self.journal.open(id).is_none_or(|record| record.bounce.is_some()) {
+            // An error was quicker, and its sender is being told.
+            return;
+        }
         match outcome {
             Ok(()) => self.message_confirmed(id, now),
             Err(bounced) => {
@@ -136,8 +153,14 @@ impl Gateway {
 
     /// The message is delivered.
     pub(super) fn finish_message(&mut self, id: u64, now: Now) {
+        let mut waiting = self.answers.remove(id);
+        let kept = waiting.as_mut().and_then(|waiting| waiting.reminder.take());
+        let stored = || Reminder::of_document(&self.journal.open(id)?.stanza);
+        if let Some(reminder) = kept.or_else(stored) {
+            self.notices.keep(id, reminder, now);
+        }
         self.settle_message(id, Outcome::Delivered, now);
-        let Some(waiting) = self.answers.remove(id) else { return };
+        let Some(waiting) = waiting else { return };
         self.answers.know(waiting.to);
         if let Some(answer) = waiting.answer {
             self.answer_status(&answer, StatusCode::OK, now);
@@ -150,8 +173,11 @@ impl Gateway {
         let number = request.cseq().number.to_string();
         let from = request.from().uri().to_wire();
         // A proxy that forks sends the same request to different recipients.
-        let to = to.bare().to_string();
-        self.derive(&["origin", request.call_id().as_str(), &number, tag, &from, &to])
+        let to = to.to_string();
+        // A sender that numbers badly must not lose another text.
+        let content: [u8; 32] = Sha256::digest(request.body()).into();
+        let content: String = content.iter().map(|byte| char::from(*byte)).collect();
+        self.derive(&["origin", request.call_id().as_str(), &number, tag, &from, &to, &content])
     }
 
     /// Returns the id of the stanza for a message, by which an error for it is known.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use sip_proto::header::{CallId, Contact, NameAddr, TypedHeader};
+use sip_proto::StatusCode;
+use sip_proto::header::{CallId, Contact, NameAddr, RetryAfter, TypedHeader};
 use sip_proto::message::{OutgoingRequest, Response};
 use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::stanza::Stanza;
@@ -153,7 +154,9 @@ impl Gateway {
         let mut item = Item { id, from, to, text, request: None, first_sent: None };
         match self.build(&item) {
             Ok(request) => {
-                let bytes = request_bytes(&request, item.text.body.len());
+                // A thread that is no Call-ID is kept like what is sent.
+                let thread_bytes = item.text.thread.as_ref().map_or(0, String::len);
+                let bytes = request_bytes(&request, item.text.body.len() + thread_bytes);
                 if bytes > self.settings.pager_bytes_max {
                     let text = format!(
                         "the message is too large: {bytes} bytes, and at most {} are sent",
@@ -269,22 +272,31 @@ impl Gateway {
                 let contact = response.headers().typed::<Contact>().ok().flatten();
                 let contact = contact.as_ref().and_then(Contact::only_address).map(NameAddr::uri);
                 let error = s2x_error(response.status(), response.reason_phrase(), contact);
-                self.return_message(id, error, now);
+                if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+                    return self.return_message(id, error, now);
+                }
+                // RFC 3261 s.21.5.4: it cannot be processed now, and may be later.
+                let asked = response.headers().typed::<RetryAfter>().ok().flatten();
+                let asked = asked.map(|RetryAfter(seconds)| Duration::from_secs(seconds.into()));
+                let wait = asked.unwrap_or_default().max(REPEAT_WAIT);
+                self.repeat_or_give_up(id, wait, error, now);
             }
-            None => self.repeat_or_give_up(id, now),
+            None => {
+                let error = StanzaError::new(StanzaCondition::RemoteServerTimeout)
+                    .with_text("no answer: the message may or may not have arrived");
+                self.repeat_or_give_up(id, REPEAT_WAIT, error, now);
+            }
         }
     }
 
-    fn repeat_or_give_up(&mut self, id: u64, now: Now) {
+    fn repeat_or_give_up(&mut self, id: u64, wait: Duration, error: StanzaError, now: Now) {
         let key = self.conversations.keys.get(&id);
         let item = key.and_then(|key| self.conversations.queues.get(key)?.front());
         let since = item.and_then(|item| item.first_sent).unwrap_or(now.instant);
-        if now.instant < since + UNKNOWN_MAX {
-            let retries = self.conversations.retries.entry(now.instant + REPEAT_WAIT);
+        if now.instant + wait <= since + UNKNOWN_MAX {
+            let retries = self.conversations.retries.entry(now.instant + wait);
             return retries.or_default().push(id);
         }
-        let error = StanzaError::new(StanzaCondition::RemoteServerTimeout)
-            .with_text("no answer: the message may or may not have arrived");
         self.return_message(id, error, now);
     }
 
@@ -305,8 +317,8 @@ impl Gateway {
     /// Goes on with a message that the process before this one had accepted.
     pub(super) fn resume_message(&mut self, record: &JournalRecord, now: Now) {
         match (record.direction, &record.bounce) {
-            (Direction::S2x, _) => self.send_message(record.id, now),
-            (Direction::X2s, Some(_)) => self.send_bounce(record.id, now),
+            (Direction::X2s | Direction::S2x, Some(_)) => self.send_bounce(record.id, now),
+            (Direction::S2x, None) => self.send_message(record.id, now),
             (Direction::X2s, None) => match read_item(record) {
                 Some(item) => {
                     *self.conversations.count(item.from.domain()) += 1;

@@ -18,12 +18,10 @@ use crate::facts::Facts;
 use crate::notice;
 use crate::pidf;
 use crate::policy::{Direction, Gate, Subject};
+use crate::translate::message::TEXT_TYPES;
 
 /// The methods that a gateway answers.
 pub(super) const ALLOWED: &str = "MESSAGE, SUBSCRIBE, NOTIFY, OPTIONS";
-
-const TEXT_TYPES: &[&str] =
-    &["text/plain", "text/html", "multipart/mixed", "multipart/alternative", "message/cpim"];
 
 const CAPABILITIES: Capabilities = Capabilities {
     methods: &[

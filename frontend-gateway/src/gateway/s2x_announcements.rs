@@ -6,7 +6,7 @@ use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
 
 use super::s2x_presence::PROBE_INTERVAL;
-use super::s2x_watches::Contact;
+use super::s2x_watches::{Announced, Contact};
 use super::stanzas::{Arrived, Verdict};
 use super::watch::Watch;
 use super::{Gateway, Purpose, Step};
@@ -66,11 +66,12 @@ impl Gateway {
         let contact = self.s2x.contacts.get_mut(&watch);
         let contact = contact.filter(|contact| contact.is_active() && permit.is_ok());
         let Some(contact) = contact else { return Verdict::Done };
-        let available = match arrived.element.attribute("type") {
-            None => Some(x2s_available(arrived.element, arrived.stream_language())),
-            Some(_) => None,
+        let available = x2s_available(arrived.element, arrived.stream_language());
+        let announced = match arrived.element.attribute("type") {
+            None => Announced::Here(available),
+            Some(_) => Announced::Gone(available.status),
         };
-        if contact.announce(arrived.from.resourcepart(), available) {
+        if contact.announce(arrived.from.resourcepart(), announced) {
             self.tell_changed(&watch);
         }
         Verdict::Done
@@ -120,7 +121,7 @@ impl Gateway {
             C::FeatureNotImplemented | C::ServiceUnavailable => TerminationReason::Rejected,
             // The way to the contact is closed, and may open again.
             _ => {
-                contact.asked = false;
+                contact.asked_at = None;
                 let at = now.instant + contact.back_off();
                 return self.s2x.contact_deadlines.set(watch, Some(at));
             }
@@ -138,7 +139,7 @@ impl Gateway {
             }
             contact.lost = true;
             let wait = contact.back_off();
-            let news = contact.all_gone();
+            let news = contact.all_gone(None);
             self.s2x.contact_deadlines.set(&watch, Some(now.instant + wait));
             if news {
                 self.tell_changed(&watch);
@@ -146,8 +147,21 @@ impl Gateway {
         }
     }
 
-    /// A partner is back: contacts that were lost are asked for what they do.
+    /// Takes the outcome of a probe at the partner: one that did not arrive follows later.
+    pub(super) fn probe_settled(&mut self, watch: &Watch, outcome: &Result<(), Bounced>, now: Now) {
+        let is_due = self.s2x.contact_deadlines.is_set(watch);
+        let contact = self.s2x.contacts.get_mut(watch).filter(|_| outcome.is_err() && !is_due);
+        if let Some(contact) = contact {
+            contact.lost = true;
+            let at = now.instant + contact.back_off();
+            self.s2x.contact_deadlines.set(watch, Some(at));
+        }
+    }
+
+    /// A partner is back: contacts that were lost are asked for what they do, and its users are
+    /// told what they could not be told.
     pub(super) fn partner_found(&mut self, domain: &Domain, now: Now) {
+        self.debts.call_in(|watch| watch.watcher.domain() == domain, now.instant);
         for watch in self.s2x.of_domain(domain) {
             let lost = self.s2x.contacts.get_mut(&watch).filter(|contact| contact.lost);
             let Some(probed_at) = lost.map(|contact| contact.probed_at) else { continue };

@@ -11,6 +11,7 @@ use xmpp_proto::jid::Jid;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
 use xmpp_proto::stream::DomainPair;
 
+use super::notices::Reminder;
 use super::requests::ALLOWED;
 use super::{Gateway, Purpose};
 use crate::clock::Now;
@@ -42,6 +43,8 @@ pub(super) struct Answers {
 pub(super) struct Waiting {
     pub(super) to: Jid,
     pub(super) pair: DomainPair,
+    /// What a notice would say; none when it is to be read out of the journal.
+    pub(super) reminder: Option<Reminder>,
     pub(super) answer: Option<Answer>,
     pub(super) state: State,
 }
@@ -51,6 +54,8 @@ pub(super) struct Waiting {
 pub(super) struct Answer {
     pub(super) server: ServerId,
     pub(super) request: Box<Request>,
+    /// The recipient is one resource (RFC 7247 Table 3 tells the errors of both apart).
+    pub(super) is_full: bool,
 }
 
 /// How far a message has come. Those in `Sent` and `Confirmed` have a deadline.
@@ -107,6 +112,7 @@ impl Answers {
     /// Notes that a recipient cannot be reached, whatever was known.
     pub(super) fn doubt(&mut self, recipient: &Jid) {
         self.known.remove(recipient);
+        self.known.remove(&recipient.bare());
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -192,7 +198,7 @@ impl Gateway {
             response.headers_mut().push(&RetryAfter(NO_WAY_RETRY_S));
             return self.respond(answer.server, &response, now);
         }
-        let failure = x2s_error(&error_of(reason), answer.request.uri().has_parameter("gr"));
+        let failure = x2s_error(&error_of(reason), answer.is_full);
         let mut response = OutgoingResponse::to(&answer.request, failure.status, Some(&tag));
         if !failure.reason_phrase.is_empty() {
             response = response.with_reason_phrase(&failure.reason_phrase);

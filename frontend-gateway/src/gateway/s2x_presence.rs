@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sip_proto::StatusCode;
 use sip_proto::dialog::DialogId;
-use sip_proto::header::{HeaderName, NameAddr};
+use sip_proto::header::{Expires, HeaderName, NameAddr};
 use sip_proto::message::{OutgoingRequest, Request, Response};
 use sip_proto::usage::subscription::{Notifier, NotifierTerms, Standing, unknown_subscription};
 use xmpp_proto::jid::Jid;
@@ -24,8 +24,15 @@ const POLL_WAIT: Duration = Duration::from_secs(1);
 /// A contact whose state is not known is not probed again before this time is over.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A contact that does not answer is not asked again before this time is over.
+const ASK_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The most subscriptions of one SIP user.
 const SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// The most contacts of one SIP user that are asked or have granted what it asked for; they
+/// outlast the subscriptions.
+const CONTACTS_MAX: usize = 1_000;
 
 impl Gateway {
     /// Answers a SUBSCRIBE that policy permits.
@@ -42,6 +49,12 @@ impl Gateway {
         if own.count() >= SUBSCRIPTIONS_MAX {
             return Err(Denial::new(StatusCode::FORBIDDEN, "Too Many Subscriptions"));
         }
+        // RFC 8048 s.7.2: Expires 0 asks for the state once, and for no authorisation.
+        let is_poll = matches!(request.headers().typed::<Expires>()?, Some(Expires(0)));
+        let is_new = !is_poll && !self.s2x.contacts.contains_key(&watch);
+        if is_new && self.s2x.contacts_of(&watch.watcher) >= CONTACTS_MAX {
+            return Err(Denial::new(StatusCode::FORBIDDEN, "Too Many Contacts"));
+        }
         let contact = self.s2x.contacts.get(&watch);
         let is_active = contact.is_some_and(Contact::is_active);
         let is_known = contact.is_some_and(|contact| contact.known);
@@ -53,8 +66,6 @@ impl Gateway {
         };
         let (notifier, response) = Notifier::accept(request, &NOTIFIER_RULES, &terms, now.instant)?;
         self.respond(asked.server, &response, now);
-        // RFC 8048 s.7.2: Expires 0 asks for the state once, and for no authorisation.
-        let is_poll = notifier.standing().is_none();
         let id = notifier.dialog().id();
         let mut subscription = Subscription::new(watch.clone(), notifier);
         if is_poll && is_active && !is_known {
@@ -69,6 +80,7 @@ impl Gateway {
         if !is_poll {
             let Watch { watcher, presentity } = watch.clone();
             self.effects.push_back(GatewayEffect::Added(watcher, presentity));
+            self.forget_question(&watch, now);
             self.ask(&watch, now);
         }
         Ok(())
@@ -110,6 +122,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// Has a contact asked again that has not answered: its watcher wants to know anew, as
+    /// somebody does who thinks that the question was lost.
+    fn forget_question(&mut self, watch: &Watch, now: Now) {
+        if let Some(contact) = self.s2x.contacts.get_mut(watch) {
+            contact.asked_at = contact.asked_at.filter(|at| now.instant < *at + ASK_INTERVAL);
+        }
+    }
+
     /// Asks a contact for its authorisation, unless it has granted it or is thinking.
     pub(super) fn ask(&mut self, watch: &Watch, now: Now) {
         if !self.s2x.contacts.contains_key(watch) {
@@ -118,10 +138,10 @@ impl Gateway {
             self.s2x.contacts.insert(watch.clone(), Contact::new(state));
         }
         let Some(contact) = self.s2x.contacts.get_mut(watch) else { return };
-        if contact.is_active() || contact.asked {
+        if contact.is_active() || contact.asked_at.is_some() {
             return;
         }
-        contact.asked = true;
+        contact.asked_at = Some(now.instant);
         let purpose = Purpose::Subscribe(watch.clone());
         self.send_presence("subscribe", &watch.watcher, &watch.presentity, purpose, now);
     }
@@ -133,7 +153,8 @@ impl Gateway {
             return;
         }
         contact.probed_at = Some(now.instant);
-        self.send_presence("probe", &watch.watcher, &watch.presentity, Purpose::State, now);
+        let purpose = Purpose::Probe(watch.clone());
+        self.send_presence("probe", &watch.watcher, &watch.presentity, purpose, now);
     }
 
     /// Sends the NOTIFYs that are due.

@@ -12,7 +12,7 @@ use super::watch::Watch;
 use crate::clock::Now;
 use crate::deadlines::Deadlines;
 use crate::dialog_record;
-use crate::pidf;
+use crate::pidf::{self, Note, Tuple};
 use crate::store::Write;
 use crate::store::record::{Authorisation, AuthorisationState, DialogRecord, Direction};
 use crate::throttle::Throttle;
@@ -54,8 +54,8 @@ pub(super) struct S2xSubscriptions {
 /// What is known of a contact, for one watcher: another one may be shown something else.
 pub(super) struct Contact {
     pub(super) state: AuthorisationState,
-    /// It was asked for its authorisation, and the question is on its way.
-    pub(super) asked: bool,
+    /// When it was asked for its authorisation, unless the question did not arrive.
+    pub(super) asked_at: Option<Instant>,
     /// How often its server could not be reached in a row.
     failures: u32,
     /// It has announced something.
@@ -63,8 +63,24 @@ pub(super) struct Contact {
     /// Its server could not be reached since.
     pub(super) lost: bool,
     pub(super) probed_at: Option<Instant>,
-    /// Each resource with what it announces; none for the one that has just gone.
-    resources: BTreeMap<String, Option<Available>>,
+    /// Each resource with what it announces. The empty one is the contact itself, as which a
+    /// client without a resource announces; of those that have gone only the last is here.
+    resources: BTreeMap<String, Announced>,
+}
+
+/// What a resource announces.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Announced {
+    /// It is available.
+    Here(Available),
+    /// It is not any more, perhaps with a word of why.
+    Gone(Option<Note>),
+}
+
+impl Announced {
+    fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
 }
 
 /// One dialog in which we are the notifier.
@@ -82,7 +98,7 @@ impl Contact {
     pub(super) fn new(state: AuthorisationState) -> Self {
         Self {
             state,
-            asked: false,
+            asked_at: None,
             failures: 0,
             known: false,
             lost: false,
@@ -96,32 +112,33 @@ impl Contact {
     }
 
     /// Takes what a resource announces, or that it has gone; returns whether that is news.
-    pub(super) fn announce(
-        &mut self,
-        resource: Option<&str>,
-        available: Option<Available>,
-    ) -> bool {
+    pub(super) fn announce(&mut self, resource: Option<&str>, announced: Announced) -> bool {
         let news = !self.known;
         (self.known, self.lost, self.failures) = (true, false, 0);
-        let Some(resource) = resource else {
-            // From the bare address only the absence of all resources comes.
-            return available.is_none() && self.all_gone() || news;
+        let resource = match (resource, &announced) {
+            // The absence of the bare address is that of all resources.
+            (None, Announced::Gone(note)) => return self.all_gone(note.as_ref()) || news,
+            (resource, _) => resource.unwrap_or_default(),
         };
-        if self.resources.get(resource) == Some(&available) {
+        let old = self.resources.get(resource);
+        if old == Some(&announced) {
             return news;
         }
-        let of_another = available.is_some() && self.resources.len() >= RESOURCES_MAX;
-        if of_another && !self.resources.contains_key(resource) {
+        if announced.is_here() && old.is_none() && self.resources.len() >= RESOURCES_MAX {
             return news;
         }
-        if available.is_none() && self.resources.get(resource).is_none_or(Option::is_none) {
-            // One that was never shown need not be shown as gone, unless it is all there is.
-            if self.resources.values().any(Option::is_some) {
-                return news;
+        if !announced.is_here() {
+            match old {
+                Some(Announced::Here(_)) => {}
+                // It is known to have gone.
+                Some(Announced::Gone(_)) => return news,
+                // One that was never shown need not be shown as gone, unless it is all there is.
+                None if self.resources.values().any(Announced::is_here) => return news,
+                None => {}
             }
         }
-        self.resources.retain(|_, old| old.is_some());
-        self.resources.insert(resource.to_owned(), available);
+        self.resources.retain(|_, old| old.is_here());
+        self.resources.insert(resource.to_owned(), announced);
         true
     }
 
@@ -133,9 +150,12 @@ impl Contact {
     }
 
     /// Notes that every resource has gone; returns whether one was there.
-    pub(super) fn all_gone(&mut self) -> bool {
-        let any = self.resources.values().any(Option::is_some);
-        self.resources.values_mut().for_each(|available| *available = None);
+    pub(super) fn all_gone(&mut self, note: Option<&Note>) -> bool {
+        let mut any = false;
+        for announced in self.resources.values_mut().filter(|it| it.is_here()) {
+            *announced = Announced::Gone(note.cloned());
+            any = true;
+        }
         any
     }
 
@@ -146,9 +166,23 @@ impl Contact {
         closed: bool,
     ) -> Option<(Bytes, Option<String>)> {
         let mut tuples = Vec::new();
-        for (resource, available) in &self.resources {
-            let jid = Jid::parse(&format!("{presentity}/{resource}")).ok()?;
-            tuples.push(x2s_tuple(&jid, available.as_ref().filter(|_| !closed)).ok()?);
+        for (resource, announced) in &self.resources {
+            let jid = match resource.as_str() {
+                "" => presentity.clone(),
+                resource => Jid::parse(&format!("{presentity}/{resource}")).ok()?,
+            };
+            tuples.push(
+                match announced {
+                    Announced::Here(available) => {
+                        x2s_tuple(&jid, Some(available).filter(|_| !closed))
+                    }
+                    Announced::Gone(note) => x2s_tuple(&jid, None).map(|tuple| Tuple {
+                        notes: note.iter().filter(|_| !closed).cloned().collect(),
+                        ..tuple
+                    }),
+                }
+                .ok()?,
+            );
         }
         if tuples.is_empty() {
             tuples.push(x2s_tuple(presentity, None).ok()?);
@@ -245,10 +279,22 @@ impl S2xSubscriptions {
         dialogs.any(|it| it.notifier.standing().is_some())
     }
 
+    /// Returns how many contacts a watcher has asked, whatever they answered.
+    pub(super) fn contacts_of(&self, watcher: &Jid) -> usize {
+        self.contacts.keys().filter(|watch| watch.watcher == *watcher).count()
+    }
+
     /// Returns the watches of which a contact belongs to a domain.
     pub(super) fn of_domain(&self, domain: &Domain) -> Vec<Watch> {
         let watches = self.contacts.keys().filter(|watch| watch.presentity.domain() == domain);
         watches.cloned().collect()
+    }
+
+    /// Has the contacts probed at once that were lost.
+    pub(super) fn call_in_lost(&mut self, now: Instant) {
+        for (watch, _) in self.contacts.iter().filter(|(_, contact)| contact.lost) {
+            self.contact_deadlines.set(watch, Some(now));
+        }
     }
 
     /// Tells a watcher anew what it may have missed.

@@ -8,6 +8,9 @@ use xmpp_proto::jid::Jid;
 /// How many Call-IDs are remembered.
 const THREADS_MAX: usize = 20_000;
 
+/// The longest thread that is remembered, in bytes; an answer to a longer one has another.
+const THREAD_BYTES_MAX: usize = 1024;
+
 /// The longest thread that is a Call-ID, in bytes.
 const CALL_ID_BYTES_MAX: usize = 128;
 
@@ -37,14 +40,22 @@ impl Threads {
             self.remember(thread.to_owned(), users, thread);
             return thread.to_owned();
         }
-        self.remember(derived.clone(), users, thread);
+        if thread.len() <= THREAD_BYTES_MAX {
+            self.remember(derived.clone(), users, thread);
+        }
         derived
     }
 
-    /// Returns the thread for the Call-ID of a message between two users.
+    /// Returns the thread for the Call-ID of a message between two users: the Call-ID itself
+    /// where none is known, or where the conversation began without one.
     pub(super) fn thread<'a>(&'a self, users: &[Jid; 2], call_id: &'a str) -> &'a str {
         match self.known.get(call_id) {
-            Some(known) if users.iter().all(|user| known.users.contains(user)) => &known.thread,
+            Some(known)
+                if users.iter().all(|user| known.users.contains(user))
+                    && !known.thread.is_empty() =>
+            {
+                &known.thread
+            }
             _ => call_id,
         }
     }
@@ -89,11 +100,23 @@ mod tests {
     fn a_thread_that_sip_cannot_carry_comes_back_as_it_was() {
         let mut threads = Threads::default();
         let users = users("a@x.example", "b@y.example");
-        for thread in ["t 1\nx", "", "é", &"x".repeat(200)] {
+        for thread in ["t 1\nx", "é", &"x".repeat(200), &"x".repeat(1024)] {
             let derived = format!("d{}", thread.len());
             assert_eq!(threads.call_id(users.clone(), thread, derived.clone()), derived);
             assert_eq!(threads.thread(&users, &derived), thread);
         }
+    }
+
+    #[test]
+    fn an_answer_to_no_thread_or_to_one_that_is_too_long_has_the_call_id_as_its_thread() {
+        let mut threads = Threads::default();
+        let users = users("a@x.example", "b@y.example");
+        for thread in ["", &"x".repeat(1025)] {
+            assert_eq!(threads.call_id(users.clone(), thread, "d".into()), "d");
+            assert_eq!(threads.thread(&users, "d"), "d");
+        }
+        assert!(threads.known.values().all(|it| it.thread.is_empty()), "long ones take no room");
+        assert_eq!(threads.call_id(users, "d", "e".into()), "d", "it goes on in the thread");
     }
 
     #[test]

@@ -7,13 +7,14 @@ use xmpp_proto::stanza::error::StanzaCondition;
 
 use super::stanzas::{Arrived, Verdict, refused};
 use super::watch::Watch;
+use super::x2s_debts::Told;
 use super::x2s_watches::{Leaving, Watching};
 use super::{Gateway, Purpose, Step};
 use crate::clock::Now;
 use crate::facts::Facts;
 use crate::policy::{self, Subject};
 use crate::store::record::{AuthorisationState, Direction};
-use crate::translate::presence::{ResourcePresence, s2x_stanza};
+use crate::translate::presence::ResourcePresence;
 
 /// The most watches of one XMPP user.
 const WATCHES_PER_USER_MAX: usize = 1_000;
@@ -32,12 +33,14 @@ impl Gateway {
         let watch = Watch::of_watcher(arrived);
         let known = self.x2s.get_mut(&watch).filter(|it| it.leaving == Leaving::No);
         if let Some(watching) = known {
-            // RFC 6121 s.3.1.3: what was granted is granted again, with the state at once.
+            let is_idle = watching.is_idle();
             if watching.state == AuthorisationState::Active {
-                watching.forget_told();
-                let (from, to) = (&watch.presentity, &watch.watcher);
-                self.send_presence("subscribed", from, to, Purpose::State, now);
-                self.tell_watcher(&watch, facts, now);
+                // RFC 6121 s.3.1.3: what was granted is granted again, with the state at once.
+                self.tell("subscribed", &watch, Told::Granted, now);
+                self.tell_at_once(&watch, facts, now);
+            } else if is_idle {
+                // A question that nobody has kept up is asked anew.
+                self.begin_subscription(&watch, now);
             }
             return Verdict::Done;
         }
@@ -80,8 +83,7 @@ impl Gateway {
         if std::mem::replace(&mut watching.leaving, Leaving::Told) == Leaving::Told {
             return;
         }
-        let (from, to) = (&watch.presentity, &watch.watcher);
-        self.send_presence("unsubscribed", from, to, Purpose::State, now);
+        self.tell("unsubscribed", watch, Told::Refused, now);
     }
 
     /// A watcher asks for the state at once (RFC 8048 s.7.1).
@@ -92,22 +94,33 @@ impl Gateway {
         now: Now,
     ) -> Verdict {
         let watch = Watch::of_watcher(arrived);
-        let Some(watching) = self.x2s.get_mut(&watch).filter(|it| it.is_granted()) else {
-            // RFC 6121 s.4.3.2: the same for a user that exists and for one that does not.
-            let (from, to) = (&watch.presentity, &watch.watcher);
-            self.send_presence("unsubscribed", from, to, Purpose::State, now);
+        if self.x2s.get(&watch).is_some_and(Watching::is_granted) {
+            self.tell_at_once(&watch, facts, now);
             return Verdict::Done;
-        };
+        }
+        // RFC 6121 s.4.3.2: the same for a user that exists and for one that does not.
+        let (from, to) = (&watch.presentity, &watch.watcher);
+        self.send_presence("unsubscribed", from, to, Purpose::State, now);
+        let pending = self.x2s.get(&watch).filter(|it| it.leaving == Leaving::No);
+        if pending.is_some_and(Watching::is_idle) {
+            self.begin_subscription(&watch, now);
+        }
+        Verdict::Done
+    }
+
+    /// Tells a watcher that was granted its wish the whole state, which is fetched where no
+    /// subscription keeps it up.
+    fn tell_at_once(&mut self, watch: &Watch, facts: Facts<'_>, now: Now) {
+        let Some(watching) = self.x2s.get_mut(watch) else { return };
         watching.forget_told();
         let (is_subscribed, is_fetching) =
             (watching.subscriber.is_some(), watching.fetch.is_some());
         if is_subscribed {
-            self.tell_watcher(&watch, facts, now);
+            self.tell_watcher(watch, facts, now);
         } else if !is_fetching {
-            // The state at once; the long subscription begins when it has come.
-            self.fetch_state(&watch, now);
+            // The long subscription begins when the state has come.
+            self.fetch_state(watch, now);
         }
-        Verdict::Done
     }
 
     /// The SIP side has granted the watcher's wish (RFC 8048 s.5.2.1).
@@ -119,9 +132,8 @@ impl Gateway {
         watching.state = AuthorisationState::Active;
         let write = watch.record(Direction::X2s, watching.state, watching.seen_ms);
         self.commits.write(write);
-        let (from, to) = (&watch.presentity, &watch.watcher);
         tracing::info!("an XMPP user may see a SIP user's presence");
-        self.send_presence("subscribed", from, to, Purpose::State, now);
+        self.tell("subscribed", watch, Told::Granted, now);
     }
 
     /// The SIP side will not let the watcher see: everything is taken back (RFC 6121 s.3.2.2).
@@ -144,19 +156,16 @@ impl Gateway {
         let sees_notes = permit.partner.partner_type.sees_notes();
         let Some(watching) = self.x2s.get_mut(watch).filter(|it| it.is_granted()) else { return };
         for presence in watching.take_news(sees_notes) {
-            let stanza = s2x_stanza(&presence, &watch.presentity, &watch.watcher);
-            let (from, to) = (&watch.presentity, &watch.watcher);
-            self.send_state(&stanza, from, to, Purpose::State, now);
+            self.tell_state(watch, &presence, now);
         }
     }
 
-    /// Tells the watcher that every resource it was shown is gone.
+    /// Tells the watcher that every resource it was shown is gone; what is known is out of date.
     pub(super) fn hide(&mut self, watch: &Watch, now: Now) {
         let Some(watching) = self.x2s.get_mut(watch) else { return };
+        watching.latest.clear();
         for (resource, _) in std::mem::take(&mut watching.shown) {
-            let presence = ResourcePresence { resource, available: None };
-            let stanza = s2x_stanza(&presence, &watch.presentity, &watch.watcher);
-            self.send_state(&stanza, &watch.presentity, &watch.watcher, Purpose::State, now);
+            self.tell_state(watch, &ResourcePresence::gone(resource), now);
         }
     }
 }
@@ -166,9 +175,14 @@ impl Watching {
     fn take_news(&mut self, sees_notes: bool) -> Vec<ResourcePresence> {
         let mut available = BTreeMap::new();
         let mut changed = Vec::new();
+        let mut closed = BTreeMap::new();
         for presence in &self.latest {
             let mut presence = presence.clone();
-            let Some(announced) = &mut presence.available else { continue };
+            let Some(announced) = &mut presence.available else {
+                presence.farewell = presence.farewell.filter(|_| sees_notes);
+                closed.insert(presence.resource.clone(), presence);
+                continue;
+            };
             if !sees_notes {
                 announced.status = None;
             }
@@ -180,10 +194,23 @@ impl Watching {
         // A resource that was shown and is not there any more goes by its own name (R8048-29).
         let gone = self.shown.keys().filter(|resource| !available.contains_key(*resource));
         let mut news: Vec<_> = gone
-            .map(|resource| ResourcePresence { resource: resource.clone(), available: None })
+            .map(|resource| {
+                let told = closed.get(resource).cloned();
+                told.unwrap_or_else(|| ResourcePresence::gone(resource.clone()))
+            })
             .collect();
+        // The process before this one may have shown what is closed now.
+        if self.shown_before && !self.latest.is_empty() {
+            self.shown_before = false;
+            let is_unknown = |resource: &Option<String>| {
+                resource.is_some()
+                    && !self.shown.contains_key(resource)
+                    && !available.contains_key(resource)
+            };
+            news.extend(closed.into_iter().filter(|it| is_unknown(&it.0)).map(|it| it.1));
+        }
         if available.is_empty() && self.shown.is_empty() && !self.told {
-            news.push(ResourcePresence { resource: None, available: None });
+            news.push(ResourcePresence::gone(None));
         }
         news.extend(changed);
         self.shown = available;

@@ -49,6 +49,8 @@ pub(super) struct Watching {
     pub(super) shown: BTreeMap<Option<String>, ResourcePresence>,
     /// Whether the watcher was told anything since it last had to forget.
     pub(super) told: bool,
+    /// What the process before this one told is not known.
+    pub(super) shown_before: bool,
     /// The state that the presentity's server told last.
     pub(super) latest: Vec<ResourcePresence>,
     pub(super) retry_at: Option<Instant>,
@@ -76,6 +78,7 @@ impl Watching {
             fetch: None,
             shown: BTreeMap::new(),
             told: false,
+            shown_before: false,
             latest: Vec::new(),
             retry_at: None,
             failures: 0,
@@ -86,6 +89,17 @@ impl Watching {
     /// Says whether the watcher may see the presentity now.
     pub(super) fn is_granted(&self) -> bool {
         self.state == AuthorisationState::Active && self.leaving == Leaving::No
+    }
+
+    /// Says whether a resource was available in the last state.
+    pub(super) fn is_available(&self, resource: Option<&String>) -> bool {
+        let mut available = self.latest.iter().filter(|it| it.available.is_some());
+        available.any(|it| it.resource.as_ref() == resource)
+    }
+
+    /// Says whether nothing is under way that would bring the presentity's state.
+    pub(super) fn is_idle(&self) -> bool {
+        self.subscriber.is_none() && self.fetch.is_none() && self.retry_at.is_none()
     }
 
     /// Has the watcher told everything again.
@@ -119,6 +133,7 @@ impl X2sSubscriptions {
         for (index, record) in own.enumerate() {
             let Some(watch) = Watch::of_record(record) else { continue };
             let mut watching = Watching::new(record.state, record.seen_ms);
+            watching.shown_before = watching.is_granted();
             let wait = Duration::from_millis((index as u64 * 7) % RESTORE_SPREAD_MS);
             watching.retry_at = Some(now.instant + wait);
             all.insert(watch.clone(), watching);

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use sip_proto::frame::{Frame, Framer};
-use sip_proto::header::{Date, HeaderName, NameAddr};
+use sip_proto::header::{Date, HeaderName, NameAddr, Via};
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingRequest, Request, RequestParts};
 use sip_proto::transaction::ServerId;
-use sip_proto::{Method, StatusCode};
+use sip_proto::{Method, Refusal, StatusCode};
 use xmpp_proto::jid::Jid;
 
 use super::requests::Asked;
@@ -56,10 +56,14 @@ struct Delivery {
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
-    /// A request that waits for its answer; none once it was answered.
-    Transaction(Option<ServerId>),
+    /// A request that waits for its answer.
+    Transaction(ServerId),
     /// The message store.
     Kept(u64),
+    /// The home itself: a notice, which nobody is told about.
+    Notice,
+    /// A device has taken the message; what others say does not matter.
+    Taken,
 }
 
 impl Deliveries {
@@ -85,7 +89,11 @@ impl Home {
         request: &Request,
         user: &Jid,
     ) -> Result<(), Denial> {
-        let origin = Origin::Transaction(Some(asked.server));
+        // Before it is kept: it could not be sent on later either.
+        if request.max_forwards().map_err(Refusal::from)?.0 == 0 {
+            return Err(Refusal::new(StatusCode::TOO_MANY_HOPS).into());
+        }
+        let origin = Origin::Transaction(asked.server);
         let request = Box::new(request.clone());
         match self.fork(origin, request, user, None, asked.now)? {
             None => Ok(()),
@@ -131,7 +139,7 @@ impl Home {
         delivery.waiting -= 1;
         match answer {
             Answer::Response(response) if response.status().is_success() => {
-                let origin = std::mem::replace(&mut delivery.origin, Origin::Transaction(None));
+                let origin = std::mem::replace(&mut delivery.origin, Origin::Taken);
                 let request = delivery.request.clone();
                 let user = delivery.user.clone();
                 self.arrived(origin, &request, &user, now);
@@ -152,14 +160,14 @@ impl Home {
     /// A device has taken the message: the first one counts.
     fn arrived(&mut self, origin: Origin, request: &Request, user: &Jid, now: Now) {
         match origin {
-            Origin::Transaction(Some(server)) => {
+            Origin::Transaction(server) => {
                 self.respond_status(server, request, StatusCode::OK, "", now);
             }
             Origin::Kept(message) => {
                 self.drop_message(message, user);
                 self.deliver_next(user, now);
             }
-            Origin::Transaction(None) => {}
+            Origin::Notice | Origin::Taken => {}
         }
     }
 
@@ -167,11 +175,12 @@ impl Home {
     fn give_up(&mut self, delivery: Delivery, now: Now) {
         let Delivery { user, request, origin, refused, .. } = delivery;
         match (origin, refused) {
-            (Origin::Transaction(None), _) => {}
-            (Origin::Transaction(Some(server)), Some((status, reason))) => {
+            (Origin::Taken, _) | (Origin::Notice, Some(_)) => {}
+            (Origin::Notice, None) => drop(self.keep_notice(&request, &user, now)),
+            (Origin::Transaction(server), Some((status, reason))) => {
                 self.respond_status(server, &request, status, &reason, now);
             }
-            (Origin::Transaction(Some(server)), None) => {
+            (Origin::Transaction(server), None) => {
                 self.keep_or_deny(server, request, &user, now);
             }
             (Origin::Kept(message), Some((_, reason))) => {
@@ -192,13 +201,15 @@ impl Home {
                 return;
             }
             self.deliveries.deadlines.pop_front();
-            let Some(delivery) = self.deliveries.open.get_mut(&id) else { continue };
-            let Origin::Transaction(server @ Some(_)) = &mut delivery.origin else { continue };
-            let Some(server) = server.take() else { continue };
+            let Some(delivery) = self.deliveries.open.get(&id) else { continue };
             let (request, user) = (delivery.request.clone(), delivery.user.clone());
-            let kept = self.keep_or_deny(server, request, &user, now);
-            if let (Some(kept), Some(delivery)) = (kept, self.deliveries.open.get_mut(&id)) {
-                delivery.origin = Origin::Kept(kept);
+            let kept = match delivery.origin {
+                Origin::Transaction(server) => self.keep_or_deny(server, request, &user, now),
+                Origin::Notice => self.keep_notice(&request, &user, now),
+                Origin::Kept(_) | Origin::Taken => continue,
+            };
+            if let Some(delivery) = self.deliveries.open.get_mut(&id) {
+                delivery.origin = kept.map_or(Origin::Taken, Origin::Kept);
             }
         }
     }
@@ -225,11 +236,7 @@ impl Home {
         user: &Jid,
         now: Now,
     ) -> Result<u64, Denial> {
-        let kept = self.messages.keep(user, request.to_bytes().to_vec(), now);
-        let record = kept.map_err(|error| {
-            tracing::warn!(user = %host::log::identity(&user.to_string()), %error, "a message is not kept");
-            Denial::new(StatusCode::TEMPORARILY_UNAVAILABLE, &error.to_string())
-        })?;
+        let record = self.make_record(&request, user, now)?;
         let id = record.id;
         let failed = HomeStep::NotKept(server, request.clone(), id);
         self.commits.write_then(
@@ -238,6 +245,27 @@ impl Home {
             failed,
         );
         Ok(id)
+    }
+
+    /// Keeps a notice for a user who is away; returns its number.
+    fn keep_notice(&mut self, request: &Request, user: &Jid, now: Now) -> Option<u64> {
+        let record = self.make_record(request, user, now).ok()?;
+        let id = record.id;
+        self.commits.write(Write::KeepMessage(record));
+        Some(id)
+    }
+
+    fn make_record(
+        &mut self,
+        request: &Request,
+        user: &Jid,
+        now: Now,
+    ) -> Result<HomeMessage, Denial> {
+        let kept = self.messages.keep(user, request.to_bytes().to_vec(), now);
+        kept.map_err(|error| {
+            tracing::warn!(user = %host::log::identity(&user.to_string()), %error, "a message is not kept");
+            Denial::new(StatusCode::TEMPORARILY_UNAVAILABLE, &error.to_string())
+        })
     }
 
     pub(super) fn handle_step(&mut self, step: HomeStep, now: Now) {
@@ -282,7 +310,7 @@ impl Home {
         for message in expired {
             self.drop_message(message.id, user);
             metrics::counter!("gateway_home_messages_expired_total").increment(1);
-            if let Some(request) = parsed(&message) {
+            if let Some(request) = parsed(&message.request) {
                 self.notify_sender(&request, "was not collected in time", now);
             }
         }
@@ -297,15 +325,22 @@ impl Home {
             self.deliveries.collecting.remove(user);
             return;
         };
-        let Some(request) = parsed(&message) else {
+        let Some(request) = parsed(&message.request) else {
             tracing::error!(message = message.id, "a kept message cannot be read");
             self.drop_message(message.id, user);
             return self.deliver_next(user, now);
         };
         let date = Some(Date::from_unix_seconds(message.received_ms / 1000));
-        let outcome = self.fork(Origin::Kept(message.id), Box::new(request), user, date, now);
-        if !matches!(outcome, Ok(None)) {
-            self.deliveries.collecting.remove(user);
+        let request = Box::new(request);
+        match self.fork(Origin::Kept(message.id), request.clone(), user, date, now) {
+            Ok(None) => {}
+            Ok(Some(_)) => drop(self.deliveries.collecting.remove(user)),
+            // It can never be sent; those behind it can.
+            Err(denial) => {
+                self.drop_message(message.id, user);
+                self.notify_sender(&request, &format!("was refused ({})", denial.reason()), now);
+                self.deliver_next(user, now);
+            }
         }
     }
 
@@ -325,7 +360,10 @@ impl Home {
         }
         let Ok(sender) = s2x_address(request.from().uri()) else { return };
         let Ok(uri) = x2s_address(&sender.bare()) else { return };
-        let text = format!("Your message {what}.");
+        let text = match notice::excerpt_of(request) {
+            Some(start) => format!("Your message {what}.\n> {start}"),
+            None => format!("Your message {what}."),
+        };
         let mut notice = OutgoingRequest::new(RequestParts {
             method: Method::Message,
             uri: &uri,
@@ -336,7 +374,21 @@ impl Home {
         });
         notice::mark(&mut notice);
         notice::set_text(&mut notice, &text);
-        self.send_on(GATEWAY, &notice, Purpose::Notice, now);
+        let sender = sender.bare();
+        if self.accounts.has(&sender) {
+            self.deliver_notice(&notice, &sender, now);
+        } else {
+            self.send_on(GATEWAY, &notice, Purpose::Notice, now);
+        }
+    }
+
+    /// Brings a notice to a user of ours, or keeps it. What becomes of it is told to nobody.
+    fn deliver_notice(&mut self, notice: &OutgoingRequest, user: &Jid, now: Now) {
+        let via = Via::new("TCP", self.settings.sent_by.clone(), &self.ids.branch());
+        let Some(request) = parsed(&notice.to_bytes(&via)).map(Box::new) else { return };
+        if let Ok(Some(request)) = self.fork(Origin::Notice, request, user, None, now) {
+            self.keep_notice(&request, user, now);
+        }
     }
 }
 
@@ -346,9 +398,9 @@ fn is_final(status: StatusCode) -> bool {
     matches!(status.code(), 400 | 403 | 405 | 406 | 413..=416 | 488 | 493 | 505 | 513 | 603 | 606)
 }
 
-fn parsed(message: &HomeMessage) -> Option<Request> {
+fn parsed(bytes: &[u8]) -> Option<Request> {
     let mut framer = Framer::new(Limits::default());
-    framer.handle_bytes(&message.request);
+    framer.handle_bytes(bytes);
     let Some(Frame::Message(parsed)) = framer.poll_frame() else { return None };
     match parsed {
         Message::Request(request) => Some(*request),

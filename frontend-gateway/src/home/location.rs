@@ -92,18 +92,22 @@ impl Location {
         let bindings = registration.bindings;
         let gone =
             current.iter().filter(|old| !bindings.iter().any(|it| it.contact == old.contact));
-        let mut writes: Vec<Write> = gone.map(|old| removal(user, &old.contact)).collect();
+        let gone: Vec<String> = gone.map(|old| old.contact.clone()).collect();
+        let mut writes: Vec<Write> = gone.iter().map(|contact| removal(user, contact)).collect();
         let refreshed = bindings.iter().filter(|it| registration.refreshed.contains(&it.contact));
         for binding in refreshed {
             writes.push(Write::PutBinding(stored(user, binding)));
-            self.contact_flows.insert((user.clone(), binding.contact.clone()), flow);
-        }
-        if let Some(open) = self.flows.get_mut(&flow) {
-            if bindings.is_empty() {
-                open.users.remove(user);
-            } else if !registration.refreshed.is_empty() {
-                open.users.insert(user.clone());
+            let before = self.contact_flows.insert((user.clone(), binding.contact.clone()), flow);
+            if let Some(before) = before.filter(|before| *before != flow) {
+                self.forget_proof(user, before);
             }
+        }
+        if let Some(open) = self.flows.get_mut(&flow).filter(|_| !registration.refreshed.is_empty())
+        {
+            open.users.insert(user.clone());
+        }
+        for contact in gone {
+            self.end_binding(user, &contact);
         }
         self.bindings.insert(user.clone(), bindings.clone());
         Ok((bindings, writes))
@@ -150,20 +154,42 @@ impl Location {
     pub fn remove_user(&mut self, user: &Jid) {
         self.bindings.remove(user);
         self.contact_flows.retain(|(owner, _), _| owner != user);
+        self.forget_proofs(user);
+    }
+
+    /// Forgets who has proven to be a user; its devices are still reached.
+    pub fn forget_proofs(&mut self, user: &Jid) {
         for open in self.flows.values_mut() {
+            open.users.remove(user);
+        }
+    }
+
+    fn end_binding(&mut self, user: &Jid, contact: &str) {
+        if let Some(flow) = self.contact_flows.remove(&(user.clone(), contact.to_owned())) {
+            self.forget_proof(user, flow);
+        }
+    }
+
+    /// Lets a flow be a user's no longer when no binding of the user is on it.
+    fn forget_proof(&mut self, user: &Jid, flow: FlowId) {
+        let of_user = self.contact_flows.range((user.clone(), String::new())..);
+        let mut of_user = of_user.take_while(|((owner, _), _)| owner == user);
+        if !of_user.any(|(_, other)| *other == flow)
+            && let Some(open) = self.flows.get_mut(&flow)
+        {
             open.users.remove(user);
         }
     }
 
     /// Removes what has expired; returns the users that have no binding left, and the writes.
     pub fn expire(&mut self, now: Now) -> (Vec<Jid>, Vec<Write>) {
-        let (mut away, mut writes) = (Vec::new(), Vec::new());
+        let (mut away, mut ended) = (Vec::new(), Vec::new());
         let seconds = now.unix_ms / 1000;
         self.bindings.retain(|user, bindings| {
             bindings.retain(|binding| {
                 let valid = binding.expires_at_unix_seconds > seconds;
                 if !valid {
-                    writes.push(removal(user, &binding.contact));
+                    ended.push((user.clone(), binding.contact.clone()));
                 }
                 valid
             });
@@ -172,6 +198,11 @@ impl Location {
             }
             !bindings.is_empty()
         });
+        let mut writes = Vec::with_capacity(ended.len());
+        for (user, contact) in ended {
+            writes.push(removal(&user, &contact));
+            self.end_binding(&user, &contact);
+        }
         (away, writes)
     }
 

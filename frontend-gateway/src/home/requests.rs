@@ -1,11 +1,11 @@
 //! Requests that come to the home: who sent them, what they want, and who does it.
 
-use sip_proto::header::HeaderName;
+use sip_proto::header::{Expires, HeaderName, SentBy};
 use sip_proto::inspect::{Capabilities, MethodRules, inspect};
 use sip_proto::message::{OutgoingResponse, Request};
-use sip_proto::transaction::{Arrival, FlowId, ServerId};
+use sip_proto::transaction::{Arrival, FlowId, ServerId, TransactionLayer, TransactionLimits};
 use sip_proto::uri::{Host, Scheme, Uri};
-use sip_proto::{Method, Refusal, StatusCode, registrar};
+use sip_proto::{IdSource, Method, Refusal, StatusCode, registrar};
 use xmpp_proto::jid::{Domain, Jid};
 
 use super::accounts::Authentication;
@@ -15,6 +15,17 @@ use crate::clock::Now;
 use crate::denial::Denial;
 use crate::facts::Facts;
 use crate::pidf;
+
+/// The most server transactions of all devices together, and client transactions of the home.
+const TRANSACTIONS_MAX: usize = 100_000;
+
+/// The most server transactions of a flow on which nobody has registered. All that it can have
+/// open without proof are refused INVITEs whose ACK does not come.
+const UNREGISTERED_TRANSACTIONS_MAX: usize = 64;
+
+/// The most server transactions of a flow on which users have registered; a SIP server may send
+/// for all its users on one.
+const REGISTERED_TRANSACTIONS_MAX: usize = 1_000;
 
 const TEXT_TYPES: &[&str] =
     &["text/plain", "text/html", "multipart/mixed", "multipart/alternative", "message/cpim"];
@@ -45,6 +56,19 @@ pub(super) struct Asked<'a> {
     pub(super) flow: FlowId,
     pub(super) facts: Facts<'a>,
     pub(super) now: Now,
+}
+
+/// Makes the transaction layer with the limits of the home.
+pub(super) fn transaction_layer(sent_by: SentBy, ids: IdSource) -> TransactionLayer {
+    let limits = TransactionLimits {
+        client_transactions_max: TRANSACTIONS_MAX,
+        server_transactions_max: TRANSACTIONS_MAX,
+        flow_server_transactions_max: UNREGISTERED_TRANSACTIONS_MAX,
+    };
+    let mut layer = TransactionLayer::new(sent_by, ids, limits);
+    // The gateway bounds what it has under way for each partner.
+    layer.lift_limits(GATEWAY);
+    layer
 }
 
 impl Home {
@@ -120,6 +144,9 @@ impl Home {
         let limits = registrar::RegistrarLimits::default();
         let (bindings, writes) =
             self.location.register(&user, request, asked.flow, &limits, asked.now)?;
+        if asked.flow != GATEWAY {
+            self.layer.limit_flow(asked.flow, REGISTERED_TRANSACTIONS_MAX);
+        }
         writes.into_iter().for_each(|write| self.commits.write(write));
         let seconds = asked.now.unix_ms / 1000;
         let response = registrar::response(request, &bindings, seconds, &self.ids.tag());
@@ -231,11 +258,11 @@ impl Home {
             (request.method(), ends, transport)
         {
             forward::record_route(&mut onward, ends.local, transport);
-            let tag = request.from().tag().unwrap_or_default().to_owned();
-            let dialog = (request.call_id().as_str().to_owned(), tag);
-            self.subscribed_on.insert(dialog, asked.flow);
+            if !self.subscribed_on.has_room(request, asked.flow, asked.now.instant) {
+                return Err(Denial::new(StatusCode::FORBIDDEN, "Too Many Subscriptions"));
+            }
         }
-        let purpose = Purpose::Relay(asked.server, Box::new(request.clone()));
+        let purpose = Purpose::Relay(asked.server, asked.flow, Box::new(request.clone()));
         self.send_on(GATEWAY, &onward, purpose, asked.now);
         Ok(())
     }
@@ -243,12 +270,23 @@ impl Home {
     pub(super) fn finish_relay(
         &mut self,
         server: ServerId,
+        flow: FlowId,
         request: &Request,
         answer: &Answer<'_>,
         now: Now,
     ) {
         match answer {
             Answer::Response(response) => {
+                let accepted = response.status().is_success();
+                if accepted
+                    && *request.method() == Method::Subscribe
+                    && self.flows.contains_key(&flow)
+                {
+                    // RFC 6665 s.3.1.1: the answer says how long; none is like a poll.
+                    let expires = response.headers().typed::<Expires>();
+                    let seconds = expires.ok().flatten().map_or(0, |Expires(seconds)| seconds);
+                    self.subscribed_on.insert(request, flow, seconds, now.instant);
+                }
                 let response = forward::response(request, response);
                 self.respond(server, &response, now);
             }

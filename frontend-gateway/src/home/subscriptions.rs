@@ -1,7 +1,7 @@
 //! Subscriptions at the home: to its own users, and of its users to contacts at partners.
 
 use sip_proto::dialog::DialogId;
-use sip_proto::header::NameAddr;
+use sip_proto::header::{NameAddr, SubscriptionState, SubscriptionStatus};
 use sip_proto::message::Request;
 use sip_proto::transaction::{FlowId, ServerId};
 use sip_proto::uri::Uri;
@@ -16,7 +16,32 @@ use super::{Answer, GATEWAY, Home, LOST, Purpose, forward};
 use crate::address::x2s_address;
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::facts::Facts;
 use crate::policy;
+
+/// Decides whether somebody sees a user of ours at once, or waits for the user's decision.
+///
+/// # Errors
+/// Fails when the user has denied it.
+pub fn decide_watcher(
+    facts: Facts<'_>,
+    presentity: &Jid,
+    watcher: &Jid,
+) -> Result<Standing, policy::Refusal> {
+    match facts.contacts.standing(presentity, watcher) {
+        policy::Standing::Denied => {
+            let (user, contact) = (presentity.clone(), watcher.clone());
+            Err(policy::Refusal::Denied { user, contact })
+        }
+        policy::Standing::Allowed => Ok(Standing::Active),
+        policy::Standing::Unknown => {
+            // As Lync did: who may see is decided by the type of the partner.
+            let partner = facts.policy.partner(watcher.domain());
+            let at_once = partner.is_none_or(|it| it.partner_type.is_approved_at_once());
+            Ok(if at_once { Standing::Active } else { Standing::Pending })
+        }
+    }
+}
 
 impl Home {
     pub(super) fn answer_publish(
@@ -45,16 +70,8 @@ impl Home {
     ) -> Result<(), Denial> {
         let presentity = self.recipient(asked, request)?;
         let from_partner = asked.flow == GATEWAY;
-        let standing = match asked.facts.contacts.standing(&presentity, watcher) {
-            policy::Standing::Denied => return Err(Refusal::new(StatusCode::FORBIDDEN).into()),
-            policy::Standing::Allowed => Standing::Active,
-            policy::Standing::Unknown => {
-                // As Lync did: who may see is decided by the type of the partner.
-                let partner = asked.facts.policy.partner(watcher.domain());
-                let at_once = partner.is_none_or(|it| it.partner_type.is_approved_at_once());
-                if at_once { Standing::Active } else { Standing::Pending }
-            }
-        };
+        let standing = decide_watcher(asked.facts, &presentity, watcher);
+        let standing = standing.map_err(|_| Refusal::new(StatusCode::FORBIDDEN))?;
         let contact = self.contact(&presentity, asked.flow);
         let wanted = Wanted {
             presentity: &presentity,
@@ -103,12 +120,14 @@ impl Home {
     ) -> Result<(), Denial> {
         let watcher = user_of(request.to().uri())?;
         let onward = forward::request(request, request.uri())?;
-        let tag = request.to().tag().unwrap_or_default().to_owned();
-        let dialog = (request.call_id().as_str().to_owned(), tag);
-        let flow = self.subscribed_on.get(&dialog).copied();
+        let flow = self.subscribed_on.flow_of(request);
+        let state = request.headers().typed::<SubscriptionState>().ok().flatten();
+        if state.is_some_and(|it| matches!(it.status, SubscriptionStatus::Terminated(_))) {
+            self.subscribed_on.end(request);
+        }
         match self.reach_of(&watcher, request.uri(), flow, asked.now) {
             Some(reach) => {
-                let purpose = Purpose::Relay(asked.server, Box::new(request.clone()));
+                let purpose = Purpose::Relay(asked.server, asked.flow, Box::new(request.clone()));
                 self.send_to(&watcher, &reach, onward, purpose, asked.now);
             }
             None => {
@@ -149,7 +168,7 @@ impl Home {
         if let Ok(watcher) = user_of(request.to().uri()) {
             let reach = self.open_reach(&watcher, now).filter(|_| matches!(answer, Answer::Lost));
             if let (Some(reach), Ok(onward)) = (reach, forward::request(request, request.uri())) {
-                let purpose = Purpose::Relay(server, Box::new(request.clone()));
+                let purpose = Purpose::Relay(server, GATEWAY, Box::new(request.clone()));
                 return self.send_to(&watcher, &reach, onward, purpose, now);
             }
             self.unreached.insert(watcher);
@@ -211,6 +230,11 @@ impl Home {
             let same = reaches.iter().find(|reach| reach.uri.is_equivalent(uri));
             same.or(reaches.first()).cloned()
         })
+    }
+
+    /// Returns whether a device of a user can be reached on an open connection.
+    pub fn is_connected(&self, user: &Jid, now: Now) -> bool {
+        self.open_reach(user, now).is_some()
     }
 
     /// Returns an open flow on which a user has registered, the newest first.

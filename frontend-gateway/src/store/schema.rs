@@ -90,6 +90,16 @@ CREATE TABLE home_message (
 CREATE INDEX home_message_aor ON home_message (aor, id);
 "];
 
+/// Says whether there is a schema yet, of a version that this program knows.
+pub(super) fn is_made(connection: &Connection) -> Result<bool, StoreError> {
+    let known = STEPS.len() as i64;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
+    }
+    Ok(found > 0)
+}
+
 /// Brings the schema to the version of this program.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = STEPS.len() as i64;

@@ -1,10 +1,12 @@
 //! The store of a single host: one SQLite file, one process.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::record::{
     Authorisation, AuthorisationState, Binding, BounceReason, ContactDecision, DialogRecord,
@@ -51,13 +53,26 @@ impl Sqlite {
         Ok(Self { connection, _lock: lock })
     }
 
-    /// Opens an existing store for reading only, beside a running gateway.
-    pub fn open_to_read(path: &Path) -> Result<Reader, StoreError> {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let connection = Connection::open_with_flags(path, flags).map_err(|error| {
-            StoreError::Open { path: path.display().to_string(), reason: error.to_string() }
-        })?;
-        Ok(Reader { connection })
+    /// Opens a store for reading only, beside a running gateway; none when there is none yet, and
+    /// one could be made.
+    pub fn open_to_read(path: &Path) -> Result<Option<Reader>, StoreError> {
+        let failed = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
+        if !path.try_exists().map_err(|error| failed(error.to_string()))? {
+            let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+            let listed = std::fs::read_dir(directory.unwrap_or(Path::new(".")));
+            return listed.map(|_| None).map_err(|error| failed(error.to_string()));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let connection = if wal_of(path).exists() {
+            Connection::open_with_flags(path, flags)
+        } else {
+            // Nobody writes. SQLite would leave an empty write-ahead log behind all the same, and
+            // could not read where it cannot make one.
+            Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)
+        };
+        let connection = connection.map_err(|error| failed(error.to_string()))?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        Ok(schema::is_made(&connection)?.then_some(Reader { connection }))
     }
 
     /// Applies writes in one transaction; all of them are on the disk, or none.
@@ -113,6 +128,25 @@ impl Reader {
     pub fn load(&self, now_ms: u64) -> Result<Loaded, StoreError> {
         load(&self.connection, now_ms)
     }
+}
+
+fn wal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Returns the URI of a file that does not change while it is read.
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = OsString::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.push(format!("%{byte:02x}")),
+            _ => uri.push(OsStr::from_bytes(std::slice::from_ref(byte))),
+        }
+    }
+    uri.push("?immutable=1");
+    uri.into()
 }
 
 fn restrict_to_owner(path: &Path) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sip_proto::body::{self, BodyError, TextFormat};
 use sip_proto::header::{CallId, Date, HeaderName, MediaType, NameAddr, TypedHeader};
 use sip_proto::message::{OutgoingRequest, Request, RequestParts};
-use sip_proto::{Method, StatusCode};
+use sip_proto::{Method, Refusal, StatusCode};
 use xmpp_proto::jid::Jid;
 use xmpp_proto::ns;
 use xmpp_proto::xml::Element;
@@ -13,6 +13,10 @@ use super::{html, language};
 use crate::address::{AddressError, x2s_address};
 use crate::clock::Now;
 use crate::denial::Denial;
+
+/// The media types in which a text is looked for.
+pub const TEXT_TYPES: &[&str] =
+    &["text/plain", "text/html", "multipart/mixed", "multipart/alternative", "message/cpim"];
 
 const DELAY: &str = "urn:xmpp:delay";
 
@@ -46,19 +50,23 @@ pub struct Identifiers<'a> {
     pub sequence_number: u32,
 }
 
-/// Reads the text of a message stanza; none when it has none.
+/// Reads the text of a message stanza; none when it has none. An empty body is none unless there
+/// is a subject.
 ///
 /// Of several bodies the one in the stanza's language counts, else the first without a language,
 /// else the first (RFC 6121 s.5.2.3).
 pub fn x2s_text(stanza: &Element, stream_language: Option<&str>) -> Option<Text> {
     let inherited = stanza.lang().or(stream_language);
     let body = chosen(stanza, "body", inherited)?;
-    let subject = chosen(stanza, "subject", inherited);
+    let subject = chosen(stanza, "subject", inherited).map(|subject| subject.text().into_owned());
+    if body.text().is_empty() && subject.as_ref().is_none_or(String::is_empty) {
+        return None;
+    }
     let thread = stanza.child(ns::SERVER, "thread").map(|thread| thread.text().into_owned());
     let tag = body.lang().or(inherited).and_then(language::tag);
     Some(Text {
         body: body.text().into_owned(),
-        subject: subject.map(|subject| subject.text().into_owned()),
+        subject,
         thread: thread.filter(|thread| !thread.is_empty()),
         language: tag.map(str::to_owned),
     })
@@ -148,19 +156,19 @@ pub fn s2x_message(
 /// Returns the text of a MESSAGE with its language.
 fn s2x_text(request: &Request) -> Result<(String, Option<String>), Denial> {
     let unreadable = |error: BodyError| Denial::new(error.status(), &error.to_string());
-    let found = match request.content_type()? {
-        Some(media_type) => body::text(&media_type, request.body()).map_err(unreadable)?,
-        None => None,
-    };
-    let Some(found) = found.filter(|found| !found.text.is_empty()) else {
-        return Err(Denial::new(StatusCode::BAD_REQUEST, "The Message Has No Text"));
-    };
+    let no_text = || Denial::new(StatusCode::BAD_REQUEST, "The Message Has No Text");
+    let media_type = request.content_type()?.ok_or_else(no_text)?;
+    let found = body::text(&media_type, request.body()).map_err(unreadable)?;
+    let found = found.ok_or_else(|| Refusal::unsupported_media_type(TEXT_TYPES))?;
     let own = request.headers().first(HeaderName::ContentLanguage);
     let tag = found.language.as_deref().or(own).and_then(language::tag).map(str::to_owned);
     let text = match found.format {
         TextFormat::Plain => found.text,
         TextFormat::Html => html::text(&found.text),
     };
+    if text.is_empty() {
+        return Err(no_text());
+    }
     Ok((text, tag))
 }
 

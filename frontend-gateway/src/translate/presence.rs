@@ -17,6 +17,15 @@ pub struct ResourcePresence {
     pub resource: Option<String>,
     /// What it announces, or nothing when it is unavailable.
     pub available: Option<Available>,
+    /// The status text that it left when it became unavailable.
+    pub farewell: Option<Note>,
+}
+
+impl ResourcePresence {
+    /// Makes the state of a resource that is unavailable without a word.
+    pub fn gone(resource: Option<String>) -> Self {
+        Self { resource, available: None, farewell: None }
+    }
 }
 
 /// What an available resource announces.
@@ -38,9 +47,14 @@ pub fn s2x_presence(document: &Document) -> Vec<ResourcePresence> {
     let says_something = |tuple: &&Tuple| tuple.basic.is_some() || !any_open;
     let tuples = document.tuples.iter().filter(says_something);
     tuples
-        .map(|tuple| ResourcePresence {
-            resource: Some(resource_of_tuple_id(&tuple.id)).filter(|resource| !resource.is_empty()),
-            available: (tuple.basic == Some(Basic::Open)).then(|| s2x_available(document, tuple)),
+        .map(|tuple| {
+            let is_open = tuple.basic == Some(Basic::Open);
+            let resource = Some(resource_of_tuple_id(&tuple.id));
+            ResourcePresence {
+                resource: resource.filter(|resource| !resource.is_empty()),
+                available: is_open.then(|| s2x_available(document, tuple)),
+                farewell: s2x_status(document, tuple).filter(|_| !is_open),
+            }
         })
         .collect()
 }
@@ -49,9 +63,13 @@ fn s2x_available(document: &Document, tuple: &Tuple) -> Available {
     let activity = tuple.activity.or(document.activity);
     Available {
         show: tuple.show.or_else(|| activity.and_then(Activity::show)),
-        status: tuple.notes.first().or_else(|| document.notes.first()).cloned(),
+        status: s2x_status(document, tuple),
         priority: tuple.priority.map(|priority| (priority * 127.0).round() as i8),
     }
+}
+
+fn s2x_status(document: &Document, tuple: &Tuple) -> Option<Note> {
+    tuple.notes.first().or_else(|| document.notes.first()).cloned()
 }
 
 /// Writes the stanza that announces the state of a resource of `presentity` to `watcher`.
@@ -65,18 +83,18 @@ pub fn s2x_stanza(presence: &ResourcePresence, presentity: &Jid, watcher: &Jid) 
         .with_attribute("from", from.to_string())
         .with_attribute("to", watcher.to_string());
     let Some(available) = &presence.available else {
-        return stanza.with_attribute("type", "unavailable");
+        let mut stanza = stanza.with_attribute("type", "unavailable");
+        if let Some(note) = &presence.farewell {
+            stanza.push_child(status(note));
+        }
+        return stanza;
     };
     let mut stanza = stanza;
     if let Some(show) = available.show {
         stanza.push_child(Element::new(ns::SERVER, "show").with_text(show.word()));
     }
     if let Some(note) = &available.status {
-        let status = Element::new(ns::SERVER, "status").with_text(&note.text);
-        stanza.push_child(match note.language.as_deref().and_then(language::tag) {
-            Some(tag) => status.with_lang(tag),
-            None => status,
-        });
+        stanza.push_child(status(note));
     }
     if let Some(priority) = available.priority {
         let priority = priority.to_string();
@@ -85,7 +103,16 @@ pub fn s2x_stanza(presence: &ResourcePresence, presentity: &Jid, watcher: &Jid) 
     stanza
 }
 
-/// Reads what a presence stanza without a type announces; what is unknown is left out.
+fn status(note: &Note) -> Element {
+    let status = Element::new(ns::SERVER, "status").with_text(&note.text);
+    match note.language.as_deref().and_then(language::tag) {
+        Some(tag) => status.with_lang(tag),
+        None => status,
+    }
+}
+
+/// Reads what a presence stanza without a type announces; what is unknown is left out. In one of
+/// type `unavailable` the status alone has a meaning.
 pub fn x2s_available(stanza: &Element, stream_language: Option<&str>) -> Available {
     let text = |name| stanza.child(ns::SERVER, name).map(|child| child.text().trim().to_owned());
     let language = |status: &Element| {

@@ -1,5 +1,7 @@
 //! Messages of SIP users: journalled, brought to an edge, answered once by what is known.
 
+mod notices;
+
 use super::{A, B, Sent, Stage, Store};
 use crate::store::Write;
 use crate::store::record::Outcome;
@@ -157,8 +159,6 @@ fn a_refusal_of_the_edge_is_the_answer() {
     stage.settle(&sent, Err("remote-server-not-found"));
     let response = stage.only_response();
     assert_eq!(said(&response), "404 because of remote-server-not-found");
-    stage.sip(&message("c", 1).replace("juliet@example.com SIP", "juliet@example.com;gr=x SIP"));
-    assert!(stage.stanzas.is_empty());
 }
 
 #[test]
@@ -175,49 +175,6 @@ fn without_a_confirmation_in_time_the_answer_is_202_and_a_later_one_changes_noth
     stage.advance_s(10);
     assert!(stage.responses.is_empty() && stage.requests.is_empty());
     assert_eq!(outcomes(&stage), [&Outcome::Delivered]);
-}
-
-#[test]
-fn a_failure_after_202_is_told_by_one_notice_that_is_never_answered_by_another() {
-    let mut stage = Stage::new();
-    stage.sip(&message("c", 1));
-    let sent = stage.only_stanza();
-    stage.advance_s(2);
-    stage.forget();
-    stage.settle(&sent, Err("remote-server-timeout"));
-    let notice = stage.only_request();
-    assert_eq!(notice.uri().to_wire(), "sip:romeo@example.net");
-    assert_eq!(notice.from().uri().to_wire(), "sip:juliet@example.com");
-    assert_eq!(
-        body(&notice),
-        "Your message was not delivered: because of remote-server-timeout\n> Neither, fair saint"
-    );
-    assert_ne!(header(notice.headers(), "Isthmus-Notice"), "");
-    stage.answer(&notice, 480);
-    stage.advance_s(300);
-    assert!(stage.requests.is_empty() && stage.stanzas.is_empty());
-    assert_eq!(outcomes(&stage).len(), 1);
-}
-
-#[test]
-fn an_error_that_contradicts_a_delivery_corrects_the_outcome_and_is_told_once() {
-    let mut stage = Stage::new();
-    acquaint(&mut stage);
-    stage.sip(&message("c", 1));
-    let sent = stage.only_stanza();
-    stage.settle(&sent, Ok(()));
-    stage.forget();
-    let error = error_for(&sent, "recipient-unavailable", "<body>Neither, fair saint</body>");
-    stage.stanza(&error);
-    let notice = stage.only_request();
-    assert_eq!(
-        body(&notice),
-        "Your message was not delivered: recipient unavailable\n> Neither, fair saint"
-    );
-    assert_eq!(outcomes(&stage).last().map(|it| condition_of(it)), Some("recipient-unavailable"));
-    stage.answer(&notice, 200);
-    stage.stanza(&error);
-    assert!(stage.requests.is_empty(), "a second error is none");
 }
 
 #[test]
@@ -291,20 +248,6 @@ fn a_message_moves_to_another_edge_under_the_same_id_when_its_edge_is_lost() {
 }
 
 #[test]
-fn a_message_that_waits_a_minute_for_an_edge_after_202_fails_with_a_notice() {
-    let mut stage = Stage::new();
-    stage.sip(&message("c", 1));
-    stage.advance_s(2);
-    stage.detach(A);
-    stage.forget();
-    stage.advance_s(60);
-    assert!(body(&stage.only_request()).contains("no edge is attached"));
-    stage.attach(A, "edge-a");
-    assert!(stage.stanzas.is_empty());
-    assert_eq!(outcomes(&stage).len(), 1);
-}
-
-#[test]
 fn a_repeated_request_gets_the_same_answer_and_no_second_stanza() {
     // Each case: what the edge says, and the answer to both requests.
     for (outcome, expected) in [
@@ -354,7 +297,7 @@ fn a_repeated_request_takes_the_place_of_one_that_is_not_answered() {
 }
 
 #[test]
-fn only_the_same_call_id_number_tag_and_recipient_make_a_repetition() {
+fn only_the_same_call_id_number_tag_recipient_and_text_make_a_repetition() {
     let mut stage = Stage::new();
     let first = message("c", 1);
     let others = [
@@ -362,6 +305,8 @@ fn only_the_same_call_id_number_tag_and_recipient_make_a_repetition() {
         message("d", 1),
         first.replace("tag=r1", "tag=r2"),
         message_to("nurse", "c", 1),
+        first.replace("juliet@example.com SIP", "juliet@example.com;gr=x SIP"),
+        first.replace("saint", "saint, if"),
     ];
     stage.sip(&first);
     for other in &others {
@@ -400,16 +345,6 @@ fn after_a_restart_a_settled_message_is_answered_as_before() {
         assert_eq!(said(&stage.only_response()), expected);
         assert!(stage.stanzas.is_empty());
     }
-}
-
-#[test]
-fn after_a_restart_a_failure_of_an_open_message_is_told_by_a_notice() {
-    let mut stage = Stage::new();
-    stage.sip(&message("c", 1));
-    stage.restart();
-    let sent = stage.only_stanza();
-    stage.settle(&sent, Err("gone"));
-    assert!(body(&stage.only_request()).starts_with("Your message was not delivered"));
 }
 
 #[test]
@@ -476,4 +411,36 @@ fn both_kinds_of_405_and_moved_answers_carry_what_they_must() {
     let response = stage.only_response();
     assert_eq!(response.status().code(), 301);
     assert_eq!(header(response.headers(), "Contact"), "<sip:j%20c@example.com>");
+}
+
+#[test]
+fn a_gruu_is_one_resource_whose_errors_are_its_own_and_that_of_the_gateway_is_none() {
+    for (gr, to, code) in [
+        ("", "juliet@example.com", 604),
+        (";gr=balcony", "juliet@example.com/balcony", 404),
+        (";gr=isthmus", "juliet@example.com", 604),
+    ] {
+        let mut stage = Stage::new();
+        let uri = format!("juliet@example.com{gr} SIP");
+        stage.sip(&message("c", 1).replace("juliet@example.com SIP", &uri));
+        let sent = stage.only_stanza();
+        assert_eq!(sent.attribute("to"), to);
+        stage.settle(&sent, Ok(()));
+        stage.stanza(&error_for(&sent, "item-not-found", ""));
+        assert_eq!(stage.only_response().status().code(), code, "{gr}");
+    }
+}
+
+#[test]
+fn a_reply_to_a_message_without_a_thread_has_its_call_id_as_thread_which_comes_back() {
+    let mut stage = Stage::new();
+    let hello = "<message from='juliet@example.com/b' to='romeo@example.net'><body>x</body>";
+    stage.stanza(&format!("{hello}</message>"));
+    let first = stage.only_request();
+    stage.answer(&first, 200);
+    let call_id = first.call_id().as_str();
+    stage.sip(&message(call_id, 1));
+    assert_eq!(stage.only_stanza().text("thread"), call_id);
+    stage.stanza(&format!("{hello}<thread>{call_id}</thread></message>"));
+    assert_eq!(stage.only_request().call_id(), first.call_id());
 }

@@ -159,7 +159,7 @@ fn a_failure_goes_back_as_an_error_with_addresses_id_and_words() {
         (302, "Elsewhere", Some("<sip:new@example.net>"), "redirect", "xmpp:new@example.net"),
         (410, "Gone", Some("<sip:new@example.net>"), "gone", ""),
         (480, "Away", None, "recipient-unavailable", ""),
-        (503, "Busy", None, "internal-server-error", ""),
+        (500, "Broken", None, "internal-server-error", ""),
         (603, "No", None, "recipient-unavailable", ""),
     ] {
         let mut stage = Stage::new();
@@ -182,6 +182,38 @@ fn a_failure_goes_back_as_an_error_with_addresses_id_and_words() {
         stage.settle(&error, Ok(()));
         assert_eq!(stage.gateway.open_messages(), 0);
     }
+}
+
+#[test]
+fn a_message_that_the_inside_is_too_busy_for_is_repeated_when_it_asks_and_goes_back_in_a_minute() {
+    let mut stage = Stage::new();
+    stage.stanza(HELLO);
+    let first = stage.only_request();
+    stage.answer(&first, 503);
+    stage.advance_ms(1_999);
+    assert!(stage.requests.is_empty() && stage.stanzas.is_empty());
+    stage.advance_ms(1);
+    let second = stage.only_request();
+    assert_eq!(identifiers(&second), identifiers(&first));
+    stage.bytes(&answer(&second, 503, &[("Retry-After", "30")]));
+    stage.advance_ms(29_999);
+    assert!(stage.requests.is_empty());
+    stage.advance_ms(1);
+    let third = stage.only_request();
+    stage.bytes(&answer(&third, 503, &[("Reason", "Busy"), ("Retry-After", "30")]));
+    let error = stage.only_stanza();
+    assert_eq!(error.condition(), "internal-server-error");
+    stage.settle(&error, Ok(()));
+    stage.advance_s(300);
+    assert!(stage.requests.is_empty());
+
+    stage.stanza(HELLO);
+    let first = stage.only_request();
+    stage.answer(&first, 503);
+    stage.advance_s(2);
+    let second = stage.only_request();
+    stage.answer(&second, 200);
+    assert_eq!(stage.gateway.open_messages(), 0);
 }
 
 #[test]
@@ -429,4 +461,32 @@ fn a_provisional_answer_is_no_outcome() {
     assert_eq!(stage.gateway.open_messages(), 1);
     stage.bytes(&answer(&request, status(200).code(), &[]));
     assert_eq!(stage.gateway.open_messages(), 0);
+}
+
+#[test]
+fn a_body_without_a_text_is_settled_and_sent_only_for_its_subject() {
+    let with_content = |content: &str| HELLO.replace("<body>hello</body>", content);
+    let mut stage = Stage::new();
+    for empty in ["<body/>", "<subject/><body></body>", "<subject>x</subject>"] {
+        let sequence = stage.stanza(&with_content(empty));
+        assert_eq!(stage.outcome(sequence), Some(&Ok(())), "{empty}");
+        assert!(stage.requests.is_empty(), "{empty}");
+    }
+    stage.stanza(&with_content("<subject>x</subject><body/>"));
+    let request = stage.only_request();
+    assert_eq!((header(request.headers(), "Subject"), body(&request)), ("x", ""));
+}
+
+#[test]
+fn a_thread_counts_for_the_size_of_its_message() {
+    let mut stage = Stage::new();
+    for (length, is_sent) in [(60_000, true), (70_000, false)] {
+        let thread = format!("<body>x</body><thread>{}</thread>", " ".repeat(length));
+        let sequence = stage.stanza(&HELLO.replace("<body>hello</body>", &thread));
+        assert_eq!(stage.outcome(sequence).is_some_and(Result::is_ok), is_sent, "{length}");
+        assert_eq!(stage.take_requests().len(), usize::from(is_sent), "{length}");
+        if !is_sent {
+            assert_eq!(stage.refusal(sequence), "policy-violation");
+        }
+    }
 }

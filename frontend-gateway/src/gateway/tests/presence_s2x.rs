@@ -352,3 +352,86 @@ fn a_subscription_that_the_rules_do_not_allow_is_refused_and_asks_nobody() {
         assert!(stage.stanzas.is_empty() && stage.requests.is_empty(), "{bad}");
     }
 }
+
+#[test]
+fn a_watcher_that_asks_anew_has_an_unanswered_contact_asked_anew_once_a_minute() {
+    let (mut stage, tag) = pending();
+    let anew = |call_id: &str| subscribe(1, 3600, "").replace("Call-ID: c", call_id);
+    stage.advance_ms(59_999);
+    stage.sip(&anew("Call-ID: d"));
+    assert!(stage.stanzas.is_empty());
+    stage.advance_ms(1);
+    stage.sip(&subscribe(2, 3600, &tag));
+    assert!(stage.stanzas.is_empty(), "a refresh is no new wish");
+    for call_id in ["Call-ID: e", "Call-ID: f"] {
+        stage.sip(&anew(call_id));
+    }
+    let ask = stage.only_stanza();
+    assert_eq!(ask.summary(), "presence subscribe romeo@example.net > juliet@example.com");
+    stage.stanza(&presence("subscribed"));
+    stage.advance_s(60);
+    stage.sip(&anew("Call-ID: g"));
+    let kinds: Vec<String> =
+        stage.take_stanzas().iter().map(|it| it.attribute("type").to_owned()).collect();
+    assert!(!kinds.contains(&"subscribe".to_owned()), "who has answered is not asked: {kinds:?}");
+}
+
+#[test]
+fn the_contacts_that_one_user_asks_are_bounded_also_when_it_leaves_them() {
+    let mut stage = Stage::new();
+    let ask = |number: u32, expires: u32| {
+        let text = subscribe(1, expires, "").replace("juliet", &format!("user{number}"));
+        text.replace("Call-ID: c", &format!("Call-ID: {number}"))
+    };
+    for number in 0..1_000 {
+        stage.sip(&ask(number, 3600));
+        let tag = stage.only_response().to().tag().unwrap().to_owned();
+        let to = format!("<sip:user{number}@example.com>");
+        let leave = ask(number, 0).replace(&to, &format!("{to};tag={tag}"));
+        stage.sip(&leave.replace("CSeq: 1", "CSeq: 2"));
+        assert_eq!(said(&stage.only_response()), "200 OK");
+        for notify in stage.take_requests() {
+            stage.answer(&notify, 200);
+        }
+        let sent = stage.only_stanza();
+        stage.settle(&sent, Ok(()));
+    }
+    stage.sip(&ask(1_000, 3600));
+    assert_eq!(said(&stage.only_response()), "403 Too Many Contacts");
+    assert!(stage.stanzas.is_empty());
+    for (number, expires) in [(1_001, 0), (7, 3600)] {
+        stage.sip(&ask(number, expires).replace("Call-ID: 7", "Call-ID: again"));
+        assert_eq!(said(&stage.only_response()), "200 OK", "{number}");
+    }
+    stage.sip(&ask(1_002, 3600).replace("romeo", "nurse"));
+    assert_eq!(said(&stage.only_response()), "200 OK", "another user has its own");
+}
+
+#[test]
+fn the_word_that_a_resource_leaves_is_told_with_its_closed_tuple() {
+    let (mut stage, _) = watching();
+    let leaving = "<presence type='unavailable' from='juliet@example.com/b' \
+                   to='romeo@example.net'><status>gone</status></presence>";
+    stage.stanza(leaving);
+    let notify = stage.only_notify();
+    assert_eq!(state(&notify), active(0));
+    assert!(body(&notify).contains("<note>gone</note>"), "{}", body(&notify));
+    stage.stanza(&unavailable("b"));
+    stage.advance_s(60);
+    assert!(stage.requests.is_empty(), "it has gone once");
+}
+
+#[test]
+fn a_contact_that_announces_without_a_resource_is_open_until_it_has_gone() {
+    let (mut stage, _) = pending();
+    stage.stanza(&presence("subscribed"));
+    stage.only_notify();
+    let bare = available("b", "dnd").replace("/b", "");
+    stage.stanza(&bare);
+    let notify = stage.only_notify();
+    assert_eq!(state(&notify), active(1));
+    assert!(body(&notify).contains("id=\"ID-\"") || body(&notify).contains("id='ID-'"));
+    stage.advance_s(5);
+    stage.stanza(&presence("unavailable"));
+    assert_eq!(state(&stage.only_notify()), active(0));
+}

@@ -1,5 +1,6 @@
 //! XMPP users who watch SIP users: asked, granted, refused, kept up, ended, begun again.
 
+mod outages;
 mod substates;
 
 use sip_proto::message::Request;
@@ -410,4 +411,21 @@ fn a_change_of_what_a_device_shows_is_told() {
     let document = open(&["phone"]).replace("</basic>", show);
     stage.notified(&subscribe, 2, "active;expires=3600", &document);
     assert_eq!(stage.only_stanza().text("show"), "dnd");
+}
+
+#[test]
+fn the_note_of_a_device_that_has_closed_is_told_to_federated_partners_alone() {
+    for (domain, shown) in [("example.com", "gone"), ("verified.example", "")] {
+        let mut stage = Stage::new();
+        stage.stanza(&ASK.replace("example.com", domain));
+        let subscribe = stage.only_request();
+        stage.notified(&subscribe, 1, "active;expires=3600", &open(&["phone"]));
+        stage.take_stanzas();
+        let closed = open(&["phone"]).replace("open", "closed");
+        let closed = closed.replace("</tuple>", "<note>gone</note></tuple>");
+        stage.notified(&subscribe, 2, "active;expires=3600", &closed);
+        let sent = stage.only_stanza();
+        assert_eq!(sent.attribute("type"), "unavailable");
+        assert_eq!(sent.text("status"), shown, "{domain}");
+    }
 }

@@ -114,9 +114,35 @@ fn what_no_uas_takes_is_refused_with_what_would_be_taken() {
 
 #[test]
 fn a_message_without_text_is_refused() {
+    let message = s2x("romeo@example.net", "juliet@example.com");
+    for (kind, content) in [("text/plain", ""), ("text/html", "<p></p>")] {
+        let mut stage = Stage::new();
+        let with_content = message.replace("\n\nx", &format!("\n\n{content}"));
+        stage.sip(&with_content.replace("text/plain", kind));
+        assert_eq!(said(&stage.only_response()), "400 The Message Has No Text", "{kind}");
+        assert!(stage.stanzas.is_empty(), "{kind}");
+    }
+}
+
+#[test]
+fn an_envelope_is_opened_once_and_one_around_no_text_is_refused_with_what_would_be_taken() {
+    let message =
+        s2x("romeo@example.net", "juliet@example.com").replace("text/plain", "message/cpim");
+    let with_content = |content: &str| message.replace("\n\nx", &format!("\n\n{content}"));
+    let around = |kind: &str| {
+        format!("From: <im:romeo@example.net>\r\n\r\nContent-Type: {kind}\r\n\r\nNeither")
+    };
     let mut stage = Stage::new();
-    stage.sip(&s2x("romeo@example.net", "juliet@example.com").replace("\n\nx", "\n\n"));
-    assert_eq!(said(&stage.only_response()), "400 The Message Has No Text");
+    stage.sip(&with_content(&around("text/plain;charset=utf-8")));
+    assert_eq!(stage.only_stanza().text("body"), "Neither");
+    for kind in ["message/cpim", "image/png"] {
+        let mut stage = Stage::new();
+        stage.sip(&with_content(&around(kind)));
+        let response = stage.only_response();
+        assert_eq!(response.status().code(), 415, "{kind}");
+        assert!(header(response.headers(), "Accept").contains("text/html"), "{kind}");
+        assert!(stage.stanzas.is_empty(), "{kind}");
+    }
 }
 
 #[test]

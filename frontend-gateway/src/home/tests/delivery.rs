@@ -5,6 +5,7 @@ use sip_proto::message::{Message, Request};
 
 use super::{CELL, DESK, GATEWAY, PARIS, READ_MAX, Stage, Store};
 use crate::home::message_store::MessageLimits;
+use crate::store::Write;
 use crate::testing::{BEGIN_MS, Timed as _, body, header, said};
 
 const DAY_S: u64 = 86_400;
@@ -217,7 +218,7 @@ fn a_kept_message_that_is_refused_for_good_is_told_to_its_sender() {
     stage.answer(DESK, &request, 415);
     let notice = stage.only_request(GATEWAY);
     assert_eq!(notice.uri().to_wire(), "sip:juliet@example.com");
-    assert_eq!(body(&notice), "Your message was refused (Unsupported Media Type).");
+    assert_eq!(body(&notice), "Your message was refused (Unsupported Media Type).\n> 1");
     assert_ne!(header(notice.headers(), "Isthmus-Notice"), "");
     assert_eq!(stage.kept("romeo@example.net"), 0);
 }
@@ -235,10 +236,11 @@ fn a_message_that_nobody_collects_in_fourteen_days_is_given_up_and_its_sender_to
     stage.advance_s(1);
     let notices = stage.sent.remove(&GATEWAY).unwrap();
     assert_eq!(notices.len(), READ_MAX + 1);
-    for notice in notices {
+    for (number, notice) in notices.into_iter().enumerate() {
         let Message::Request(notice) = notice else { panic!("{notice:?}") };
         assert_eq!(notice.from().uri().to_wire(), "sip:romeo@example.net");
-        assert_eq!(body(&notice), "Your message was not collected in time.");
+        let expected = format!("Your message was not collected in time.\n> {number}");
+        assert_eq!(body(&notice), expected);
         stage.answer(GATEWAY, &notice, 404);
     }
     assert_eq!(stage.kept("romeo@example.net"), 0);
@@ -255,6 +257,160 @@ fn a_notice_that_nobody_collects_is_not_answered_by_another() {
     stage.advance_s(15 * DAY_S);
     assert!(stage.is_silent());
     assert_eq!(stage.kept("romeo@example.net"), 0);
+}
+
+#[test]
+fn a_message_without_hops_left_is_refused_and_never_kept() {
+    let no_hops = message("1").replace("Content-Type", "Max-Forwards: 0\nContent-Type");
+    for is_away in [true, false] {
+        let mut stage = Stage::new();
+        if !is_away {
+            stage.register(DESK, "romeo");
+        }
+        stage.send(GATEWAY, &no_hops);
+        assert_eq!(said(&stage.only_response(GATEWAY)), "483 Too Many Hops");
+        assert!(stage.is_silent());
+        assert_eq!(stage.kept("romeo@example.net"), 0);
+    }
+}
+
+#[test]
+fn a_kept_message_that_cannot_be_sent_is_told_to_its_sender_and_does_not_block_the_next() {
+    let mut stage = Stage::new();
+    for text in ["1", "2"] {
+        stage.send(GATEWAY, &message(text));
+        stage.only_response(GATEWAY);
+    }
+    // What somebody else than this program has put into the store.
+    for write in &mut stage.ledger.writes {
+        if let Write::KeepMessage(kept) = write
+            && kept.request.ends_with(b"\r\n\r\n1")
+        {
+            let text = String::from_utf8(kept.request.clone()).unwrap();
+            kept.request = text.replace("Max-Forwards: 70", "Max-Forwards: 0").into_bytes();
+        }
+    }
+    stage.restart();
+    stage.register(DESK, "romeo");
+    let notice = stage.only_request(GATEWAY);
+    assert_eq!(notice.uri().to_wire(), "sip:juliet@example.com");
+    assert_eq!(body(&notice), "Your message was refused (Too Many Hops).\n> 1");
+    let next = stage.only_request(DESK);
+    assert_eq!(body(&next), "2");
+    stage.answer(DESK, &next, 200);
+    assert!(stage.is_silent());
+    assert_eq!(stage.kept("romeo@example.net"), 0);
+}
+
+/// A message of paris to romeo.
+fn colleague_says(text: &str) -> String {
+    message(text).replace("juliet@example.com;gr=b", "paris@example.net")
+}
+
+#[test]
+fn a_user_here_is_told_of_a_message_to_a_colleague_that_failed_after_it_was_kept() {
+    for (code, expected) in [
+        (Some(415), "Your message was refused (Unsupported Media Type).\n> 1"),
+        (None, "Your message was not collected in time.\n> 1"),
+    ] {
+        let mut stage = Stage::new();
+        stage.register(PARIS, "paris");
+        stage.send(PARIS, &colleague_says("1"));
+        assert_eq!(said(&stage.only_response(PARIS)), "202 Accepted");
+        match code {
+            Some(code) => {
+                stage.register(DESK, "romeo");
+                let request = stage.only_request(DESK);
+                stage.answer(DESK, &request, code);
+            }
+            None => {
+                stage.advance_s(14 * DAY_S - 60);
+                stage.register(PARIS, "paris");
+                stage.advance_s(60);
+            }
+        }
+        let notice = stage.only_request(PARIS);
+        assert_eq!(notice.from().uri().to_wire(), "sip:romeo@example.net");
+        assert_eq!(body(&notice), expected);
+        assert_eq!(header(notice.headers(), "Isthmus-Notice"), "", "it is between us alone");
+        stage.answer(PARIS, &notice, 200);
+        assert!(stage.is_silent(), "{:?}", stage.sent);
+        assert_eq!(stage.ledger.load(stage.clock.now).messages, []);
+    }
+}
+
+#[test]
+fn a_notice_waits_for_a_user_who_is_away_and_is_never_answered_by_another() {
+    // Its sender goes away, or has a device that says nothing.
+    for is_silent in [false, true] {
+        let mut stage = Stage::new();
+        stage.register(PARIS, "paris");
+        stage.send(PARIS, &colleague_says("1"));
+        stage.only_response(PARIS);
+        stage.register_for(PARIS, "paris", if is_silent { 3600 } else { 60 });
+        if !is_silent {
+            stage.advance_s(60);
+        }
+        stage.register(DESK, "romeo");
+        let request = stage.only_request(DESK);
+        stage.answer(DESK, &request, 415);
+        if is_silent {
+            stage.only_request(PARIS);
+            stage.advance_s(10);
+        }
+        assert_eq!(stage.kept("paris@example.net"), 1);
+        stage.restart();
+        stage.register(PARIS, "paris");
+        let notice = stage.only_request(PARIS);
+        assert_eq!(body(&notice), "Your message was refused (Unsupported Media Type).\n> 1");
+        stage.answer(PARIS, &notice, 415);
+        assert!(stage.is_silent(), "{:?}", stage.sent);
+        assert_eq!(stage.ledger.load(stage.clock.now).messages, []);
+    }
+}
+
+#[test]
+fn a_flood_of_one_device_is_refused_to_that_device_alone() {
+    let mut stage = Stage::new();
+    stage.open(CELL);
+    let invite = |number: u32| {
+        format!(
+            "INVITE sip:romeo@example.net SIP/2.0\nFrom: <sip:x@example.net>;tag={number}\n\
+             To: <sip:romeo@example.net>\nCall-ID: {number}\nCSeq: 1 INVITE\n\
+             Contact: <sip:x@192.0.2.1>"
+        )
+    };
+    for number in 0..100 {
+        stage.send(CELL, &invite(number));
+        let expected = if number < 64 { 488 } else { 503 };
+        assert_eq!(stage.only_response(CELL).status().code(), expected, "{number}");
+    }
+    stage.register(DESK, "romeo");
+    stage.register(PARIS, "paris");
+    for number in 0..100 {
+        stage.send(PARIS, &colleague_says(&number.to_string()));
+        assert_eq!(body(&stage.only_request(DESK)), number.to_string(), "all wait for an answer");
+    }
+    stage.advance_s(32);
+    stage.sent.clear();
+    stage.send(CELL, &invite(100));
+    assert_eq!(stage.only_response(CELL).status().code(), 488, "nobody waits for the ACKs");
+}
+
+#[test]
+fn the_gateway_may_have_as_many_messages_under_way_as_one_partner_can() {
+    let open_max = crate::gateway::GatewaySettings::new(sip_proto::header::SentBy {
+        host: sip_proto::uri::Host::parse("gateway.example.net").unwrap(),
+        port: None,
+    })
+    .open_per_partner_max;
+    let mut stage = Stage::new();
+    stage.register(DESK, "romeo");
+    for number in 0..=open_max {
+        stage.send(GATEWAY, &message(&number.to_string()));
+    }
+    assert_eq!(stage.sent[&DESK].len(), open_max + 1);
+    assert!(stage.sent.get(&GATEWAY).is_none_or(Vec::is_empty), "nothing is refused");
 }
 
 #[test]

@@ -184,6 +184,21 @@ fn who_sees_at_once_is_decided_by_the_type_of_the_partner_and_by_the_user() {
 }
 
 #[test]
+fn a_colleague_whom_the_user_denied_is_refused_and_one_of_whom_it_knows_nothing_sees_at_once() {
+    for (denied, code) in [(true, 403), (false, 200)] {
+        let mut stage = Stage::new();
+        stage.register(PARIS, "paris");
+        if denied {
+            stage.contacts.decide(&jid("romeo@example.net"), &jid("paris@example.net"), false);
+        }
+        stage.send(PARIS, &subscribe("paris@example.net", 3600));
+        let answer = stage.sent.remove(&PARIS).unwrap().remove(0);
+        let sip_proto::message::Message::Response(answer) = answer else { panic!("{answer:?}") };
+        assert_eq!(answer.status().code(), code);
+    }
+}
+
+#[test]
 fn one_that_waits_is_told_nothing_until_the_user_has_decided() {
     for (allowed, expected) in [(true, "active"), (false, "terminated;reason=rejected")] {
         let mut stage = Stage::new();
@@ -258,6 +273,52 @@ fn a_notify_of_the_gateway_that_a_device_leaves_unanswered_does_not_end_the_subs
     assert!(stage.is_silent(), "it is too late");
     stage.register(DESK, "romeo");
     assert_eq!(stage.reachable, ["romeo@example.net"]);
+}
+
+/// A SUBSCRIBE of romeo to juliet.
+fn outgoing(call_id: &str, expires: u32) -> String {
+    format!(
+        "SUBSCRIBE sip:juliet@example.com SIP/2.0\nFrom: <sip:romeo@example.net>;tag=r\n\
+         To: <sip:juliet@example.com>\nCall-ID: {call_id}\nCSeq: 1 SUBSCRIBE\nEvent: presence\n\
+         Contact: <sip:romeo@192.0.2.1:40001>\nExpires: {expires}"
+    )
+}
+
+/// A NOTIFY of the gateway to romeo.
+fn incoming(call_id: &str, number: u32, state: &str) -> String {
+    format!(
+        "NOTIFY sip:romeo@192.0.2.1:40001 SIP/2.0\nFrom: <sip:juliet@example.com>;tag=answerer\n\
+         To: <sip:romeo@example.net>;tag=r\nCall-ID: {call_id}\nCSeq: {number} NOTIFY\n\
+         Event: presence\nSubscription-State: {state}\n\
+         Contact: <sip:juliet@example.com;gr=isthmus>"
+    )
+}
+
+#[test]
+fn a_notify_goes_to_the_device_that_subscribed_and_after_the_last_one_to_any() {
+    // The last device to register is where a NOTIFY goes that belongs to none.
+    for (expires, code, state, first, second) in [
+        (600, 200, "active;expires=600", DESK, DESK),
+        (600, 200, "terminated;reason=timeout", DESK, CELL),
+        (0, 200, "terminated;reason=timeout", DESK, CELL),
+        (600, 403, "active;expires=600", CELL, CELL),
+    ] {
+        let mut stage = Stage::new();
+        stage.register(DESK, "romeo");
+        stage.register(CELL, "romeo");
+        stage.send(DESK, &outgoing("s", expires));
+        let subscribe = stage.only_request(GATEWAY);
+        let expires = expires.to_string();
+        let answer = crate::testing::answer(&subscribe, code, &[("Expires", &expires)]);
+        stage.bytes(GATEWAY, &answer);
+        assert_eq!(stage.only_response(DESK).status().code(), code);
+        for (number, flow) in [(1, first), (2, second)] {
+            stage.send(GATEWAY, &incoming("s", number, state));
+            let notify = stage.only_request(flow);
+            stage.answer(flow, &notify, 200);
+            assert_eq!(stage.only_response(GATEWAY).status().code(), 200);
+        }
+    }
 }
 
 #[test]

@@ -178,6 +178,59 @@ fn a_registration_ends_when_it_runs_out_and_when_it_is_removed() {
 }
 
 #[test]
+fn a_flow_is_a_users_only_while_a_binding_of_the_user_is_on_it() {
+    type Change = fn(&mut Stage);
+    let changes: [(&str, Change); 5] = [
+        ("it runs out while another flow has one", |stage| {
+            stage.register(CELL, "romeo");
+            stage.advance_s(60);
+        }),
+        ("it runs out and is the last", |stage| stage.advance_s(60)),
+        ("it is removed from another flow", |stage| {
+            stage.open(CELL);
+            let removal = registration("romeo", DESK, 0).replace("Call-ID: ", "Call-ID: other-");
+            stage.send(CELL, &removal);
+            let challenged = stage.only_response(CELL);
+            stage.send(CELL, &with_credentials(&removal, &challenged, "romeo", PASSWORD, 1));
+            assert_eq!(said(&stage.only_response(CELL)), "200 OK");
+        }),
+        ("the user gets another password", |stage| {
+            let address = jid("romeo@example.net");
+            let user = super::super::accounts::record(&address, "another one", false).unwrap();
+            stage.home.insert_user(&user);
+        }),
+        ("the user is removed", |stage| {
+            stage.home.remove_user(&jid("romeo@example.net"), stage.clock.now);
+        }),
+    ];
+    for (why, change) in changes {
+        let mut stage = Stage::new();
+        stage.register_for(DESK, "romeo", 60);
+        stage.send(DESK, MESSAGE);
+        stage.only_request(GATEWAY);
+        change(&mut stage);
+        stage.sent.clear();
+        stage.send(DESK, MESSAGE);
+        assert_eq!(stage.only_response(DESK).status().code(), 401, "{why}");
+    }
+}
+
+#[test]
+fn a_flow_stays_a_users_while_one_of_two_bindings_on_it_does() {
+    let mut stage = Stage::new();
+    stage.register_for(DESK, "romeo", 3600);
+    let second = registration("romeo", CELL, 60).replace("Call-ID: ", "Call-ID: second-");
+    stage.send(DESK, &second);
+    let challenged = stage.only_response(DESK);
+    stage.send(DESK, &with_credentials(&second, &challenged, "romeo", PASSWORD, 1));
+    let registered = stage.only_response(DESK);
+    assert_eq!(header(registered.headers(), "Contact").matches("<sip:romeo@").count(), 2);
+    stage.advance_s(60);
+    stage.send(DESK, MESSAGE);
+    stage.only_request(GATEWAY);
+}
+
+#[test]
 fn a_device_that_stops_in_the_middle_of_a_message_is_cut_off_after_ten_seconds() {
     let mut stage = Stage::new();
     stage.open(DESK);

@@ -172,3 +172,28 @@ fn a_full_disk_fails_the_whole_group_and_the_next_one_succeeds_when_there_is_roo
     store.apply(group.iter()).unwrap();
     assert_eq!(store.load(NOW_MS).unwrap().open.len(), 2);
 }
+
+#[test]
+fn reading_needs_no_front_end_and_leaves_no_file_behind() {
+    let directory = directory();
+    let path = directory.path().join("a %41?#store");
+    assert!(Sqlite::open_to_read(&path).unwrap().is_none(), "there is none yet");
+    assert!(Sqlite::open_to_read(&directory.path().join("nowhere/store")).is_err());
+    assert!(Sqlite::open_to_read(directory.path()).is_err(), "a directory");
+
+    let user = User { address: "romeo@contoso.example".into(), md5: None, sha256: None };
+    let mut store = Sqlite::open(&path).unwrap();
+    store.apply([Write::PutUser(user.clone())].iter()).unwrap();
+    let read = || Sqlite::open_to_read(&path).unwrap().unwrap().load(NOW_MS).unwrap().users;
+    assert_eq!(read(), std::slice::from_ref(&user), "beside the front end");
+    drop(store);
+    let files = || {
+        let entries = std::fs::read_dir(directory.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    assert_eq!(read(), [user], "after its end");
+    assert_eq!(files(), before);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use link::wire::stream_report::State;
 
 use super::{HOUR_S, active, available, pending, presence, state, subscribe, terminated, watching};
+use crate::gateway::tests::B;
 use crate::testing::{body, jid, said};
 
 #[test]
@@ -126,4 +127,27 @@ fn a_subscription_that_ran_out_while_the_process_was_down_ends_after_it() {
     assert!(stage.stanzas.is_empty());
     stage.sip(&subscribe(2, 3600, &tag));
     assert_eq!(stage.only_response().status().code(), 481);
+}
+
+#[test]
+fn a_probe_that_could_not_be_brought_is_sent_again_later_or_when_an_edge_comes() {
+    let (mut stage, _) = watching();
+    stage.restart();
+    stage.advance_s(5);
+    let probe = stage.only_stanza();
+    stage.settle(&probe, Err("remote-server-timeout"));
+    stage.advance_ms(59_999);
+    assert!(stage.stanzas.is_empty());
+    stage.advance_ms(1);
+    let probe = stage.only_stanza();
+    assert_eq!(probe.attribute("type"), "probe");
+    stage.settle(&probe, Err("remote-server-timeout"));
+    stage.advance_s(10);
+    stage.attach(B, "edge-b");
+    stage.advance_ms(1);
+    assert_eq!(stage.only_stanza().attribute("type"), "probe");
+    stage.stanza(&available("b", "away"));
+    assert_eq!(state(&stage.only_notify()), active(1));
+    stage.advance_s(HOUR_S / 2);
+    assert!(stage.stanzas.is_empty(), "what is known is not asked for");
 }
