@@ -6,7 +6,7 @@
 //! | a stanza from a partner | [`Gateway::handle_frame`], `stanzas` | `pager_x2s`, `x2s_presence`, `s2x_presence`, `iq` |
 //! | a request from the inside | [`Gateway::handle_inside_bytes`], `requests` | `pager_s2x`, `s2x_presence`, `x2s_presence` |
 //! | the outcome of what was sent | `handle_settled`, `handle_answer` | whoever sent it |
-//! | the outcome of a commit | [`Gateway::handle_commit`] | the [`Step`] that waits for it |
+//! | the outcome of a commit | [`Gateway::handle_commit`] | the `Step` that waits for it |
 
 mod iq;
 mod notices;

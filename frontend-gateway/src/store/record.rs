@@ -152,7 +152,7 @@ pub struct DialogRecord {
     pub presentity: String,
     /// When the subscription ends, in milliseconds of Unix time.
     pub expires_ms: u64,
-    /// The dialog's fields, one per line, written and read by [`crate::interworking`].
+    /// The dialog's fields, one per line, written and read by `dialog_record`.
     pub fields: String,
 }
 
