@@ -39,7 +39,8 @@ pub enum Standing {
 pub struct Journal {
     last_id: u64,
     open: BTreeMap<u64, JournalRecord>,
-    settled: VecDeque<SettledRecord>,
+    /// Number, origin and time of the settled, the oldest first.
+    settled: VecDeque<(u64, Origin, u64)>,
     origins: BTreeMap<Origin, u64>,
     outcomes: BTreeMap<u64, Outcome>,
 }
@@ -49,6 +50,7 @@ impl Journal {
     pub fn restore(last_id: u64, open: Vec<JournalRecord>, settled: Vec<SettledRecord>) -> Self {
         let mut journal = Self { last_id, ..Self::default() };
         for record in settled {
+            journal.origins.insert(record.origin, record.id);
             journal.remember(record);
         }
         for record in open {
@@ -134,17 +136,17 @@ impl Journal {
     }
 
     fn remember(&mut self, record: SettledRecord) {
-        self.origins.insert(record.origin, record.id);
-        self.outcomes.insert(record.id, record.outcome.clone());
-        self.settled.push_back(record);
+        self.settled.push_back((record.id, record.origin, record.settled_ms));
+        self.outcomes.insert(record.id, record.outcome);
     }
 
     fn forget_old(&mut self, now: Now) {
-        let too_old = |record: &SettledRecord| record.settled_ms + REPETITION_MS_MAX < now.unix_ms;
+        let too_old =
+            |(_, _, settled_ms): &(_, _, u64)| settled_ms + REPETITION_MS_MAX < now.unix_ms;
         while self.settled.len() >= REPETITIONS_MAX || self.settled.front().is_some_and(too_old) {
-            let Some(record) = self.settled.pop_front() else { return };
-            self.outcomes.remove(&record.id);
-            self.origins.remove(&record.origin);
+            let Some((id, origin, _)) = self.settled.pop_front() else { return };
+            self.outcomes.remove(&id);
+            self.origins.remove(&origin);
         }
     }
 }
@@ -169,7 +171,7 @@ mod tests {
             origin: [origin; 16],
             correlation_id: String::new(),
             accepted_ms: 1,
-            stanza: Vec::new(),
+            stanza: bytes::Bytes::new(),
             bounce: None,
         }
     }

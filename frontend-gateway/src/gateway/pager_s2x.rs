@@ -1,6 +1,5 @@
 //! Pager-mode messages from SIP users to XMPP users: accepted, sent, confirmed.
 
-use bytes::Bytes;
 use link::wire::Bounced;
 use sha2::{Digest, Sha256};
 use sip_proto::StatusCode;
@@ -95,7 +94,7 @@ impl Gateway {
             origin,
             correlation_id,
             accepted_ms: now.unix_ms,
-            stanza: write_document(&stanza).to_vec(),
+            stanza: write_document(&stanza),
             bounce: None,
         };
         let (id, write) = self.journal.accept(record);
@@ -119,7 +118,7 @@ impl Gateway {
             let error = StanzaError::new(StanzaCondition::InternalServerError);
             return self.fail_message(id, &error, now);
         };
-        let stanza = Bytes::copy_from_slice(&record.stanza);
+        let stanza = record.stanza.clone();
         let envelope_id = self.derive(&["message", &id.to_string()]);
         tracing::debug!(correlation_id, partner = %pair.remote, "a message goes to an edge");
         self.send_document(stanza, pair, envelope_id, correlation_id, Purpose::Message(id), now);

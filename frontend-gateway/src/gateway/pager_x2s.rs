@@ -174,7 +174,7 @@ impl Gateway {
             origin,
             correlation_id: arrived.envelope.correlation_id.clone(),
             accepted_ms: now.unix_ms,
-            stanza: write_document(&with_language(arrived)).to_vec(),
+            stanza: write_document(&with_language(arrived)),
             bounce: None,
         };
         let (id, write) = self.journal.accept(record);

@@ -1,5 +1,7 @@
 //! The rows of the store, as plain data.
 
+use bytes::Bytes;
+
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
@@ -23,7 +25,7 @@ pub struct JournalRecord {
     /// When it was accepted, in milliseconds of Unix time.
     pub accepted_ms: u64,
     /// The stanza that came or that goes out, as a document.
-    pub stanza: Vec<u8>,
+    pub stanza: Bytes,
     /// Set once it goes back to its sender.
     pub bounce: Option<BounceReason>,
 }

@@ -31,7 +31,7 @@ fn record(id: u64) -> JournalRecord {
         origin: [id as u8; 16],
         correlation_id: format!("c{id}"),
         accepted_ms: NOW_MS - 5,
-        stanza: b"<message/>".to_vec(),
+        stanza: b"<message/>"[..].into(),
         bounce: None,
     }
 }
@@ -68,7 +68,7 @@ fn a_settled_message_leaves_no_content_on_the_disk() {
     let directory = directory();
     let mut store = open(&directory);
     let mut secret = record(1);
-    secret.stanza = b"canary-5d41402abc".to_vec();
+    secret.stanza = b"canary-5d41402abc"[..].into();
     store.apply([Write::Accept(secret)].iter()).unwrap();
     let bounced = Outcome::Bounced(reason());
     store.apply([Write::Settle { id: 1, outcome: bounced, at_ms: NOW_MS }].iter()).unwrap();
@@ -163,7 +163,7 @@ fn a_full_disk_fails_the_whole_group_and_the_next_one_succeeds_when_there_is_roo
         store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     store.connection.pragma_update(None, "max_page_count", pages).unwrap();
     let mut large = record(2);
-    large.stanza = vec![b'x'; 1_000_000];
+    large.stanza = vec![b'x'; 1_000_000].into();
     let group = [Write::Accept(record(1)), Write::Accept(large)];
     assert!(matches!(store.apply(group.iter()), Err(StoreError::Full)));
     assert_eq!(store.load(NOW_MS).unwrap().open, []);

@@ -1,6 +1,7 @@
 //! A request that was received.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -16,14 +17,19 @@ use crate::write;
 /// A request whose start line, Via, From, To, Call-ID and CSeq follow the grammar.
 ///
 /// Other header fields are read when they are asked for; `inspect` checks those that any UAS
-/// depends on.
+/// depends on. A clone shares everything.
 #[derive(Clone, Debug)]
 pub struct Request {
+    head: Arc<Head>,
+    body: Body,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
     method: Method,
     uri: Uri,
     addressing: Addressing,
     headers: Headers,
-    body: Body,
 }
 
 impl Request {
@@ -33,7 +39,8 @@ impl Request {
         addressing: Addressing,
         headers: Headers,
     ) -> Self {
-        Self { method, uri, addressing, headers, body: Body::default() }
+        let head = Arc::new(Head { method, uri, addressing, headers });
+        Self { head, body: Body::default() }
     }
 
     pub(crate) fn set_body(&mut self, body: Bytes) {
@@ -43,49 +50,49 @@ impl Request {
     /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &Method {
-        &self.method
+        &self.head.method
     }
 
     /// Returns the Request-URI.
     #[must_use]
     pub fn uri(&self) -> &Uri {
-        &self.uri
+        &self.head.uri
     }
 
     /// Returns the topmost Via value.
     #[must_use]
     pub fn via(&self) -> &Via {
-        &self.addressing.via
+        &self.head.addressing.via
     }
 
     /// Returns From.
     #[must_use]
     pub fn from(&self) -> &NameAddr {
-        &self.addressing.from
+        &self.head.addressing.from
     }
 
     /// Returns To.
     #[must_use]
     pub fn to(&self) -> &NameAddr {
-        &self.addressing.to
+        &self.head.addressing.to
     }
 
     /// Returns Call-ID.
     #[must_use]
     pub fn call_id(&self) -> &CallId {
-        &self.addressing.call_id
+        &self.head.addressing.call_id
     }
 
     /// Returns CSeq. Its method can differ from that of the request, which `inspect` refuses.
     #[must_use]
     pub fn cseq(&self) -> &CSeq {
-        &self.addressing.cseq
+        &self.head.addressing.cseq
     }
 
     /// Returns all header fields except Content-Length.
     #[must_use]
     pub fn headers(&self) -> &Headers {
-        &self.headers
+        &self.head.headers
     }
 
     /// Returns the body.
@@ -99,7 +106,7 @@ impl Request {
     /// # Errors
     /// Fails when the value is malformed.
     pub fn max_forwards(&self) -> Result<MaxForwards, HeaderError> {
-        Ok(self.headers.typed()?.unwrap_or_default())
+        Ok(self.head.headers.typed()?.unwrap_or_default())
     }
 
     /// Returns the media type of the body.
@@ -107,24 +114,25 @@ impl Request {
     /// # Errors
     /// Fails when the value is malformed.
     pub fn content_type(&self) -> Result<Option<MediaType>, HeaderError> {
-        self.headers.typed()
+        self.head.headers.typed()
     }
 
     /// Says whether the request belongs to a dialog or claims to.
     #[must_use]
     pub fn is_in_dialog(&self) -> bool {
-        self.addressing.to.tag().is_some()
+        self.head.addressing.to.tag().is_some()
     }
 
     /// Records in the topmost Via where the request came from: `received`, and `rport` when the
     /// sender asks for it (RFC 3261 s.18.2.1, RFC 3581 s.4). Responses copy it.
     pub fn record_source(&mut self, source: SocketAddr) {
-        let via = &mut self.addressing.via;
+        let head = Arc::make_mut(&mut self.head);
+        let via = &mut head.addressing.via;
         via.record_source(source);
-        let mut others = Scanner::new(self.headers.first(HeaderName::Via).unwrap_or_default());
+        let mut others = Scanner::new(head.headers.first(HeaderName::Via).unwrap_or_default());
         let has_others = Via::scan(&mut others).is_ok() && !others.is_done();
         let others = if has_others { others.rest().to_owned() } else { String::new() };
-        self.headers.replace_first(HeaderName::Via, |out| {
+        head.headers.replace_first(HeaderName::Via, |out| {
             via.write(out);
             out.push_str(&others);
         });
@@ -133,6 +141,6 @@ impl Request {
     /// Returns the request as bytes, parsed, unfolded and written again.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        write::request(&self.method, &self.uri, None, &self.headers, &self.body.0)
+        write::request(&self.head.method, &self.head.uri, None, &self.head.headers, &self.body.0)
     }
 }

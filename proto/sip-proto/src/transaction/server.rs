@@ -1,6 +1,7 @@
 //! The server transactions of one owner on reliable transports (RFC 3261 s.17.2).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -24,14 +25,14 @@ use crate::method::Method;
 #[derive(Debug, Default)]
 pub(super) struct ServerTransactions {
     live: BTreeMap<ServerId, Live>,
-    by_key: BTreeMap<ServerKey, ServerId>,
+    by_key: BTreeMap<Arc<ServerKey>, ServerId>,
     by_flow: BTreeMap<FlowId, BTreeSet<ServerId>>,
     deadlines: BTreeSet<(Instant, ServerId)>,
 }
 
 #[derive(Debug)]
 struct Live {
-    key: ServerKey,
+    key: Arc<ServerKey>,
     flow: FlowId,
     is_invite: bool,
     state: State,
@@ -63,7 +64,8 @@ impl ServerTransactions {
     pub(super) fn start(&mut self, id: ServerId, key: ServerKey, flow: FlowId, now: Instant) {
         let deadline = now + ANSWER_WAIT;
         let is_invite = key.method() == &Method::Invite;
-        self.by_key.insert(key.clone(), id);
+        let key = Arc::new(key);
+        self.by_key.insert(Arc::clone(&key), id);
         self.by_flow.entry(flow).or_default().insert(id);
         self.deadlines.insert((deadline, id));
         self.live.insert(id, Live { key, flow, is_invite, state: State::Unanswered, deadline });
