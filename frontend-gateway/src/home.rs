@@ -39,6 +39,7 @@ use xmpp_proto::jid::Jid;
 
 use crate::clock::Now;
 use crate::commit::Commits;
+use crate::deadlines::Deadlines;
 use crate::facts::Facts;
 use crate::store::record::User;
 use crate::store::{Loaded, Write};
@@ -106,7 +107,6 @@ pub struct Ends {
 struct OpenFlow {
     framer: Framer,
     ends: Option<Ends>,
-    message_since: Option<Instant>,
 }
 
 /// What a request that the home sent is for.
@@ -137,6 +137,8 @@ pub struct Home {
     layer: TransactionLayer,
     ids: IdSource,
     flows: BTreeMap<FlowId, OpenFlow>,
+    /// When flows are closed that stay inside of a message.
+    stalls: Deadlines<FlowId>,
     last_own_flow: u64,
     connecting: BTreeMap<FlowId, Vec<(OutgoingRequest, Purpose)>>,
     purposes: BTreeMap<ClientId, Purpose>,
@@ -175,6 +177,7 @@ impl Home {
         let mut home = Self {
             layer,
             flows: BTreeMap::new(),
+            stalls: Deadlines::default(),
             last_own_flow: OWN_FLOWS,
             connecting: BTreeMap::new(),
             purposes: BTreeMap::new(),
@@ -267,6 +270,7 @@ impl Home {
     /// Takes the end of a flow, or the failure to open one.
     pub fn handle_closed(&mut self, id: FlowId, now: Now) {
         self.flows.remove(&id);
+        self.stalls.set(&id, None);
         self.location.close(id);
         self.subscribed_on.close(id);
         self.layer.handle_flow_closed(id);
@@ -288,9 +292,11 @@ impl Home {
                 Frame::Failure(failure) => self.handle_failure(id, &failure),
             }
         }
-        if let Some(flow) = self.flows.get_mut(&id) {
-            let inside = flow.framer.is_inside_message();
-            flow.message_since = inside.then(|| flow.message_since.unwrap_or(now.instant));
+        match self.flows.get(&id).is_some_and(|flow| flow.framer.is_inside_message()) {
+            // The time began with the first byte.
+            true if self.stalls.is_set(&id) => {}
+            true => self.stalls.set(&id, Some(now.instant + MESSAGE_MAX)),
+            false => self.stalls.set(&id, None),
         }
         self.drain(now);
     }
@@ -316,18 +322,17 @@ impl Home {
 
     /// Returns when [`Home::handle_timeout`] is due.
     pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
-        let stalls = self.flows.values().filter_map(|flow| flow.message_since);
         let wall = [self.location.next_expiry_ms(), self.messages.next_expiry_ms()];
         let wall = wall.into_iter().flatten().map(|unix_ms| now.instant_of(unix_ms));
         let machines = [
+            self.stalls.next(),
             self.layer.poll_timeout(),
             self.commits.poll_timeout(),
             self.agent.poll_timeout(now),
             self.deliveries.poll_timeout(),
             self.passed_on.front().map(|(deadline, _)| *deadline),
         ];
-        let machines = machines.into_iter().flatten();
-        stalls.map(|since| since + MESSAGE_MAX).chain(wall).chain(machines).min()
+        machines.into_iter().flatten().chain(wall).min()
     }
 
     /// Returns the next effect.
@@ -354,7 +359,8 @@ impl Home {
 
     fn open(&mut self, id: FlowId, transport: Transport, ends: Option<Ends>) {
         let framer = Framer::new(Limits::default());
-        self.flows.insert(id, OpenFlow { framer, ends, message_since: None });
+        self.flows.insert(id, OpenFlow { framer, ends });
+        self.stalls.set(&id, None);
         self.location.open(id, transport);
     }
 

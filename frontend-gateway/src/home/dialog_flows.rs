@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use sip_proto::message::Request;
 use sip_proto::transaction::FlowId;
 
+use crate::deadlines::Deadlines;
+
 /// The most dialogs of one flow.
 const DIALOGS_PER_FLOW_MAX: usize = 1_000;
 
@@ -20,7 +22,7 @@ type Key = (String, String);
 #[derive(Debug, Default)]
 pub(super) struct DialogFlows {
     flows: BTreeMap<Key, FlowId>,
-    of_flow: BTreeMap<FlowId, BTreeMap<Key, Instant>>,
+    of_flow: BTreeMap<FlowId, Deadlines<Key>>,
 }
 
 impl DialogFlows {
@@ -28,15 +30,10 @@ impl DialogFlows {
     /// are forgotten.
     pub(super) fn has_room(&mut self, subscribe: &Request, flow: FlowId, now: Instant) -> bool {
         let Some(of_flow) = self.of_flow.get_mut(&flow) else { return true };
-        let flows = &mut self.flows;
-        of_flow.retain(|key, until| {
-            let runs = *until > now;
-            if !runs {
-                flows.remove(key);
-            }
-            runs
-        });
-        of_flow.len() < DIALOGS_PER_FLOW_MAX || of_flow.contains_key(&key_of_subscribe(subscribe))
+        for key in of_flow.take_due(now) {
+            self.flows.remove(&key);
+        }
+        of_flow.count() < DIALOGS_PER_FLOW_MAX || of_flow.is_set(&key_of_subscribe(subscribe))
     }
 
     /// Takes a SUBSCRIBE that was accepted for so long.
@@ -50,7 +47,7 @@ impl DialogFlows {
         let key = key_of_subscribe(subscribe);
         self.remove(&key);
         let until = now + Duration::from_secs(expires_seconds.into()) + LAST_NOTIFY_MAX;
-        self.of_flow.entry(flow).or_default().insert(key.clone(), until);
+        self.of_flow.entry(flow).or_default().set(&key, Some(until));
         self.flows.insert(key, flow);
     }
 
@@ -66,16 +63,16 @@ impl DialogFlows {
 
     /// Takes the end of a flow.
     pub(super) fn close(&mut self, flow: FlowId) {
-        for key in self.of_flow.remove(&flow).unwrap_or_default().into_keys() {
-            self.flows.remove(&key);
+        for key in self.of_flow.remove(&flow).unwrap_or_default().keys() {
+            self.flows.remove(key);
         }
     }
 
     fn remove(&mut self, key: &Key) {
         let Some(flow) = self.flows.remove(key) else { return };
         if let Some(of_flow) = self.of_flow.get_mut(&flow) {
-            of_flow.remove(key);
-            if of_flow.is_empty() {
+            of_flow.set(key, None);
+            if of_flow.count() == 0 {
                 self.of_flow.remove(&flow);
             }
         }

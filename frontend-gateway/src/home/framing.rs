@@ -3,7 +3,7 @@
 use sip_proto::parse::ParseFailure;
 use sip_proto::transaction::FlowId;
 
-use super::{Home, HomeEffect, MESSAGE_MAX, OpenFlow};
+use super::{Home, HomeEffect};
 use crate::clock::Now;
 
 impl Home {
@@ -27,14 +27,8 @@ impl Home {
 
     /// Closes the flows on which half a message has waited for the rest too long.
     pub(super) fn close_stalled(&mut self, now: Now) {
-        let stalled = |flow: &OpenFlow| {
-            flow.message_since.is_some_and(|since| since + MESSAGE_MAX <= now.instant)
-        };
-        let ids: Vec<FlowId> =
-            self.flows.iter().filter(|(_, flow)| stalled(flow)).map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.stalls.take_due(now.instant) {
             let Some(flow) = self.flows.get_mut(&id) else { continue };
-            flow.message_since = None;
             if let Some(failure) = flow.framer.handle_end() {
                 self.handle_failure(id, &failure);
             }

@@ -1,6 +1,9 @@
 //! The presence of home users: what they published, and who is told (RFC 3856, 3903, 6665).
 
+mod watches;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use bytes::Bytes;
 use sip_proto::dialog::DialogId;
@@ -14,11 +17,13 @@ use xmpp_proto::jid::Jid;
 
 use crate::address::x2s_address;
 use crate::clock::Now;
+use crate::deadlines::Deadlines;
 use crate::dialog_record;
 use crate::pidf::{self, Basic, Document, MEDIA_TYPE, Tuple};
 use crate::store::Write;
 use crate::store::record::{DialogRecord, Publication};
 use crate::throttle::Throttle;
+use watches::{Watch, Watches};
 
 /// What the agent offers to watchers.
 pub const NOTIFIER_RULES: NotifierRules = NotifierRules {
@@ -79,26 +84,18 @@ pub struct Wanted<'a> {
 /// Publications and subscriptions.
 #[derive(Debug, Default)]
 pub struct PresenceAgent {
+    /// Nobody who has published nothing is among them.
     published: BTreeMap<Jid, Vec<Published>>,
+    /// When the first publication of a user runs out, in milliseconds of Unix time.
+    expiries: Deadlines<Jid, u64>,
     online: BTreeSet<Jid>,
-    watches: BTreeMap<DialogId, Watch>,
+    watches: Watches,
 }
 
 #[derive(Debug)]
 struct Published {
     record: Publication,
     document: Document,
-}
-
-#[derive(Debug)]
-struct Watch {
-    notifier: Notifier,
-    presentity: Jid,
-    watcher: Jid,
-    flow: FlowId,
-    /// The dialogs with the gateway live in one process with it, and end with it.
-    stored: bool,
-    throttle: Throttle,
 }
 
 impl PresenceAgent {
@@ -116,8 +113,8 @@ impl PresenceAgent {
             else {
                 continue;
             };
-            let published = agent.published.entry(presentity).or_default();
-            published.push(Published { record, document });
+            let published = Published { record, document };
+            agent.change_published(&presentity, |all| all.push(published));
         }
         for record in dialogs {
             let restored = dialog_record::restore(RECORD_OWNER, record, &NOTIFIER_RULES, now);
@@ -130,7 +127,7 @@ impl PresenceAgent {
                 throttle: Throttle::default(),
                 notifier,
             };
-            agent.watches.insert(watch.notifier.dialog().id(), watch);
+            agent.watches.insert(watch);
         }
         agent
     }
@@ -146,7 +143,7 @@ impl PresenceAgent {
         ids: &mut IdSource,
         now: Now,
     ) -> Result<(OutgoingResponse, Vec<Write>), Refusal> {
-        let published = self.published.entry(user.clone()).or_default();
+        let published = self.published.get(user).map(Vec::as_slice).unwrap_or_default();
         let tags = published.iter().filter_map(|it| EntityTag::parse(&it.record.tag).ok());
         let current: Vec<EntityTag> = tags.collect();
         let accepted = publication::publish(request, &current, &PUBLICATION_RULES)?;
@@ -159,7 +156,7 @@ impl PresenceAgent {
         let mut writes = Vec::new();
         let matched = accepted.matched.as_ref().map(EntityTag::as_str);
         let at = published.iter().position(|it| Some(it.record.tag.as_str()) == matched);
-        let replaced = at.map(|at| published.remove(at));
+        let replaced = at.map(|at| self.change_published(user, |all| all.remove(at)));
         if let Some(old) = &replaced {
             writes.push(Write::RemovePublication { tag: old.record.tag.clone() });
         }
@@ -179,7 +176,7 @@ impl PresenceAgent {
                 document: bytes,
             };
             writes.push(Write::PutPublication(record.clone()));
-            published.push(Published { record, document });
+            self.change_published(user, |all| all.push(Published { record, document }));
         }
         let response = publication::response(request, &accepted, &tag, &ids.tag());
         self.change(user);
@@ -196,8 +193,7 @@ impl PresenceAgent {
         local_tag: &str,
         now: Now,
     ) -> Result<OutgoingResponse, Refusal> {
-        let of_user = self.watches.values().filter(|it| it.presentity == *wanted.presentity);
-        if of_user.count() >= WATCHERS_MAX {
+        if self.watches.count_of_presentity(wanted.presentity) >= WATCHERS_MAX {
             return Err(Refusal::with_reason(StatusCode::FORBIDDEN, "Too Many Watchers"));
         }
         let terms = NotifierTerms { local_tag, contact: wanted.contact, standing: wanted.standing };
@@ -211,7 +207,7 @@ impl PresenceAgent {
             throttle: Throttle::default(),
             notifier,
         };
-        self.watches.insert(watch.notifier.dialog().id(), watch);
+        self.watches.insert(watch);
         Ok(response)
     }
 
@@ -222,9 +218,10 @@ impl PresenceAgent {
         flow: FlowId,
         now: Now,
     ) -> Option<Result<OutgoingResponse, Refusal>> {
-        let watch = self.watches.get_mut(&DialogId::of_request(request))?;
-        watch.flow = flow;
-        Some(watch.notifier.handle_subscribe(request, &NOTIFIER_RULES, now.instant))
+        self.watches.change(&DialogId::of_request(request), |watch| {
+            watch.flow = flow;
+            watch.notifier.handle_subscribe(request, &NOTIFIER_RULES, now.instant)
+        })
     }
 
     /// Notes whether a user has a device registered.
@@ -238,30 +235,27 @@ impl PresenceAgent {
 
     /// Takes a decision of a user about those who wait for it.
     pub fn decide(&mut self, user: &Jid, watcher: &Jid, allowed: bool) {
-        let watches = self.watches.values_mut();
-        for watch in watches.filter(|it| it.presentity == *user && it.watcher == *watcher) {
+        self.watches.change_each(self.watches.between(user, watcher), |watch| {
             if allowed {
                 watch.notifier.approve();
             } else {
                 watch.notifier.terminate(TerminationReason::Rejected, None);
             }
-        }
+        });
     }
 
     /// Ends everything of a user.
     pub fn remove_user(&mut self, user: &Jid) {
-        self.published.remove(user);
+        self.change_published(user, Vec::clear);
         self.online.remove(user);
-        for watch in self.watches.values_mut().filter(|watch| watch.presentity == *user) {
+        self.watches.change_each(self.watches.of_presentity(user), |watch| {
             watch.notifier.terminate(TerminationReason::Noresource, None);
-        }
+        });
     }
 
     /// Tells a watcher anew who could not be reached before.
     pub fn renew(&mut self, watcher: &Jid) {
-        for watch in self.watches.values_mut().filter(|watch| watch.watcher == *watcher) {
-            watch.throttle.change();
-        }
+        self.watches.change_each(self.watches.of_watcher(watcher), |it| it.throttle.change());
     }
 
     /// Returns who is told in a dialog.
@@ -286,73 +280,58 @@ impl PresenceAgent {
     /// Lets publications and subscriptions end that are over; returns the writes.
     pub fn handle_timeout(&mut self, now: Now) -> Vec<Write> {
         let mut writes = Vec::new();
-        let mut changed = Vec::new();
-        for (user, published) in &mut self.published {
-            let before = published.len();
-            published.retain(|it| {
-                let valid = it.record.expires_ms > now.unix_ms;
-                if !valid {
-                    writes.push(Write::RemovePublication { tag: it.record.tag.clone() });
-                }
-                valid
+        let due: BTreeSet<Jid> = self.expiries.take_due(now.unix_ms).into_iter().collect();
+        for user in due {
+            self.change_published(&user, |all| {
+                let over = all.iter().filter(|it| it.is_over(now));
+                writes.extend(over.map(|it| {
+                    let tag = it.record.tag.clone();
+                    Write::RemovePublication { tag }
+                }));
+                all.retain(|it| !it.is_over(now));
             });
-            if published.len() < before {
-                changed.push(user.clone());
-            }
-        }
-        self.published.retain(|_, published| !published.is_empty());
-        for user in changed {
             self.change(&user);
         }
-        for watch in self.watches.values_mut() {
-            watch.notifier.handle_timeout(now.instant);
-        }
+        self.watches.expire(now.instant);
         writes
     }
 
     /// Returns when something ends or a watcher may be told, by the monotonic clock.
-    pub fn poll_timeout(&self, now: Now) -> Option<std::time::Instant> {
-        let all = self.published.values().flatten();
-        let expiry = all.map(|it| now.instant_of(it.record.expires_ms)).min();
-        let watches = self.watches.values();
-        let due = watches.flat_map(|it| [it.notifier.poll_timeout(), it.throttle.poll_timeout()]);
-        due.flatten().chain(expiry).min()
+    pub fn poll_timeout(&self, now: Now) -> Option<Instant> {
+        let expiry = self.expiries.next().map(|unix_ms| now.instant_of(unix_ms));
+        [expiry, self.watches.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Makes the NOTIFYs that are due, and the writes that keep the dialogs.
     pub fn take_notifies(&mut self, now: Now) -> (Vec<Notify>, Vec<Write>) {
-        let due = self.watches.iter_mut().filter_map(|(id, watch)| {
-            let changed = watch.throttle.take(now.instant);
-            (changed || watch.notifier.owes_notify()).then(|| id.clone())
-        });
-        let due: Vec<DialogId> = due.collect();
         let (mut notifies, mut writes) = (Vec::new(), Vec::new());
-        for id in due {
-            let Some(presentity) = self.watches.get(&id).map(|watch| watch.presentity.clone())
-            else {
-                continue;
-            };
-            let body = self.document(&presentity);
-            let Some(watch) = self.watches.get_mut(&id) else { continue };
-            // RFC 3856 s.6.6.2: nothing is revealed before the watcher is granted the right.
-            let active = watch.notifier.standing() == Some(Standing::Active);
-            let request = watch.notifier.notify(active.then_some(body), now.instant);
-            watch.throttle.told(now.instant);
-            writes.extend(watch.write(&id, now));
-            notifies.push(Notify {
-                flow: watch.flow,
-                watcher: watch.watcher.clone(),
-                request,
-                dialog: id,
-            });
+        for id in self.watches.take_due(now.instant) {
+            let Some(watch) = self.watches.get(&id) else { continue };
+            let document = self.document(&watch.presentity);
+            let Some((notify, write)) = self.watches.notify(&id, document, now) else { continue };
+            notifies.push(notify);
+            writes.extend(write);
         }
         (notifies, writes)
     }
 
     fn change(&mut self, user: &Jid) {
-        for watch in self.watches.values_mut().filter(|watch| watch.presentity == *user) {
-            watch.throttle.change();
+        self.watches.change_each(self.watches.of_presentity(user), |it| it.throttle.change());
+    }
+
+    /// Changes what a user has published.
+    fn change_published<T>(
+        &mut self,
+        user: &Jid,
+        what: impl FnOnce(&mut Vec<Published>) -> T,
+    ) -> T {
+        let published = self.published.entry(user.clone()).or_default();
+        let result = what(published);
+        self.expiries.set(user, published.iter().map(|it| it.record.expires_ms).min());
+        if published.is_empty() {
+            self.published.remove(user);
         }
+        result
     }
 
     /// Writes the whole state of a user.
@@ -393,21 +372,8 @@ impl PresenceAgent {
     }
 }
 
-impl Watch {
-    fn write(&self, id: &DialogId, now: Now) -> Option<Write> {
-        if !self.stored {
-            return None;
-        }
-        let record = dialog_record::record(
-            RECORD_OWNER,
-            &self.notifier,
-            &self.watcher,
-            &self.presentity,
-            now,
-        );
-        Some(match record {
-            Some(record) => Write::PutDialog(record),
-            None => Write::RemoveDialog { key: dialog_record::key(RECORD_OWNER, id) },
-        })
+impl Published {
+    fn is_over(&self, now: Now) -> bool {
+        self.record.expires_ms <= now.unix_ms
     }
 }

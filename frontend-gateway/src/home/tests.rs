@@ -317,3 +317,17 @@ fn algorithms(response: &Response) -> Vec<Algorithm> {
 fn contacts(headers: &Headers) -> usize {
     headers.iter().filter(|row| row.spelling == "Contact").count()
 }
+
+/// Numbers that look random, and are the same in every run.
+pub(super) struct Numbers(pub(super) u64);
+
+impl Numbers {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % end
+    }
+
+    pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}

@@ -1,6 +1,7 @@
 //! Who may register and act for a user: challenges, credentials, replays, what is remembered.
 
 use sip_proto::auth::{Algorithm, Challenge};
+use sip_proto::transaction::FlowId;
 
 use super::{
     CELL, DESK, GATEWAY, PARIS, PASSWORD, Stage, algorithms, challenges, contacts, registration,
@@ -239,4 +240,30 @@ fn a_device_that_stops_in_the_middle_of_a_message_is_cut_off_after_ten_seconds()
     assert!(stage.closed.is_empty());
     stage.advance(std::time::Duration::from_millis(1));
     assert!(stage.closed.contains(&DESK));
+}
+
+#[test]
+fn a_message_in_pieces_has_ten_seconds_from_its_first_one_on_its_own_flow() {
+    let mut stage = Stage::new();
+    let anew = FlowId(4);
+    for flow in [DESK, CELL, PARIS, anew] {
+        stage.open(flow);
+        stage.bytes(flow, b"OPTIONS sip:example.net SIP/2.0\r\nVia: ");
+    }
+    stage.advance_s(6);
+    stage.bytes(DESK, b"SIP/2.0/TCP ");
+    let rest = "SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+        From: <sip:romeo@example.net>;tag=1\r\nTo: <sip:example.net>\r\nCall-ID: o\r\n\
+        CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    stage.bytes(CELL, rest.as_bytes());
+    assert_eq!(said(&stage.only_response(CELL)), "200 OK");
+    stage.close(PARIS);
+    stage.open(anew);
+    assert_eq!(stage.home.stalls.keys().collect::<Vec<_>>(), [&DESK]);
+    stage.advance(std::time::Duration::from_millis(3_999));
+    assert!(stage.closed.is_empty());
+    stage.advance(std::time::Duration::from_millis(1));
+    assert!(!stage.closed.is_empty() && stage.closed.iter().all(|flow| *flow == DESK));
+    stage.advance_s(60);
+    assert_eq!(stage.home.stalls.next(), None, "it is closed once");
 }
