@@ -1,5 +1,8 @@
 //! The link's dialling side: one task for each edge, which attaches again whenever it is lost.
 
+mod back_off;
+mod names;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +20,15 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint};
 
+use back_off::BackOff;
+pub use names::EdgeNames;
+
 /// Time for TCP and TLS to an edge.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// A link is probed when it has been silent for this long, and ends without an answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
-
-/// The wait before the second attempt, which doubles up to the last.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
-const BACK_OFF_LAST: Duration = Duration::from_secs(30);
 
 /// How long an edge may take to end a link that we have ended.
 const ENDING_MAX: Duration = Duration::from_secs(2);
@@ -76,22 +78,39 @@ pub async fn keep<I: From<LinkInput>>(
     address: String,
     tls: Arc<ClientConfig>,
     numbers: Arc<std::sync::atomic::AtomicU64>,
+    names: EdgeNames,
     inputs: mpsc::Sender<I>,
 ) {
-    let mut back_off = BACK_OFF_FIRST;
+    let mut back_off = BackOff::default();
+    let mut told = None;
     loop {
         let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        match attach(&address, &tls, number, &inputs, &mut back_off).await {
+        match attach(&address, &tls, number, &names, &inputs, &mut back_off).await {
             Ok(()) => {}
             Err(LinkError::Stopped) => return,
+            Err(LinkError::Taken(edge)) => {
+                tell_of_duplicate(&address, edge, &mut told);
+                // An error in the configuration, which stays; or the other link is dead and not
+                // yet found so, and then its keep-alive ends it before we come again.
+                back_off.skip_to_last();
+            }
             Err(error) => {
                 metrics::counter!("gateway_link_failures_total").increment(1);
                 tracing::warn!(edge = address, %error, "no link to the edge");
             }
         }
-        tokio::time::sleep(jittered(back_off)).await;
-        back_off = (back_off * 2).min(BACK_OFF_LAST);
+        tokio::time::sleep(back_off.next(random())).await;
     }
+}
+
+/// Tells the operator, once, that an address is not used; `told` remembers for which edge.
+fn tell_of_duplicate(address: &str, edge: String, told: &mut Option<String>) {
+    metrics::counter!("gateway_link_duplicates_total").increment(1);
+    if told.as_ref() == Some(&edge) {
+        return tracing::debug!(address, edge, "the edge is still attached by another address");
+    }
+    tracing::warn!(address, edge, "the edge is attached already by another address");
+    *told = Some(edge);
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +119,8 @@ enum LinkError {
     Connect(#[from] tonic::transport::Error),
     #[error("the edge refused: {0}")]
     Refused(#[from] tonic::Status),
+    #[error("the edge {0} is attached already by another address")]
+    Taken(String),
     #[error("the gateway is stopping")]
     Stopped,
 }
@@ -109,13 +130,17 @@ async fn attach<I: From<LinkInput>>(
     address: &str,
     tls: &Arc<ClientConfig>,
     number: u64,
+    names: &EdgeNames,
     inputs: &mpsc::Sender<I>,
-    back_off: &mut Duration,
+    back_off: &mut BackOff,
 ) -> Result<(), LinkError> {
-    let (name_found, mut names) = mpsc::channel(1);
+    let (name_found, mut name) = mpsc::channel(1);
     let channel = connect(address.to_owned(), Arc::clone(tls), name_found).await?;
+    let name = name.recv().await.unwrap_or_default();
+    // Before the edge hears of a second attachment, for which it would end the first. Held until
+    // the loss of this one is told, so that there are never two.
+    let Some(_claim) = names.claim(&name) else { return Err(LinkError::Taken(name)) };
     let (frames, outgoing): (_, UnboundedReceiver<FromFrontend>) = mpsc::unbounded_channel();
-    let name = names.recv().await.unwrap_or_default();
     let ended = CancellationToken::new();
     let attachment = Attachment { frames, _ends: ended.clone().drop_guard() };
     let attached = LinkInput::Attached { number, name: name.clone(), attachment };
@@ -141,14 +166,15 @@ async fn carry<I: From<LinkInput>>(
     outgoing: UnboundedReceiver<FromFrontend>,
     number: u64,
     inputs: &mpsc::Sender<I>,
-    back_off: &mut Duration,
+    back_off: &mut BackOff,
 ) -> Result<(), LinkError> {
     let mut client = LinkClient::new(channel)
         .max_decoding_message_size(link::FRAME_BYTES_MAX)
         .max_encoding_message_size(link::FRAME_BYTES_MAX);
     let mut frames = client.attach(UnboundedReceiverStream::new(outgoing)).await?.into_inner();
     while let Some(frame) = frames.message().await? {
-        *back_off = BACK_OFF_FIRST;
+        // Only now: an edge that takes attachments and drops them would be dialled without end.
+        back_off.worked();
         let input = LinkInput::Frame { number, frame };
         inputs.send(input.into()).await.map_err(|_| LinkError::Stopped)?;
     }
@@ -187,10 +213,12 @@ async fn connect(
     endpoint.connect_with_connector(connector).await
 }
 
-/// Returns half to all of a wait, so that front ends do not come back all at once.
-fn jittered(wait: Duration) -> Duration {
+fn random() -> u8 {
     let mut random = [0];
     // Without randomness the full wait is right as well.
     let _ = getrandom::fill(&mut random);
-    wait.mul_f64(1.0 - f64::from(random[0]) / 512.0)
+    random[0]
 }
+
+#[cfg(test)]
+mod tests;

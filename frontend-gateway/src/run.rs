@@ -24,7 +24,7 @@ use crate::driver::{Driver, INPUTS_MAX, NO_EDGE};
 use crate::flows::Opener;
 use crate::gateway::GatewaySettings;
 use crate::home::HomeSettings;
-use crate::link::keep;
+use crate::link::{EdgeNames, keep};
 use crate::policy::{Policy, document};
 use crate::store::record::PolicyVersion;
 use crate::store::sqlite::Sqlite;
@@ -212,10 +212,10 @@ impl FrontEnd {
         for (listener, acceptor) in self.sip {
             tokio::spawn(Arc::clone(&opener).listen(listener, acceptor, stop.clone()));
         }
-        let numbers = Arc::new(AtomicU64::new(1));
+        let (numbers, names) = (Arc::new(AtomicU64::new(1)), EdgeNames::default());
         for edge in &config.edges {
             let (tls, numbers) = (Arc::clone(&self.parts.link_tls), Arc::clone(&numbers));
-            let dialling = keep(edge.clone(), tls, numbers, inputs.clone());
+            let dialling = keep(edge.clone(), tls, numbers, names.clone(), inputs.clone());
             let stop = stop.clone();
             tokio::spawn(async move { stop.run_until_cancelled(dialling).await });
         }

@@ -3,6 +3,7 @@
 mod corpus;
 mod delivery;
 mod estate;
+mod false_edge;
 mod link;
 mod short_streams;
 mod sip_torture;

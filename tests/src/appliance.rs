@@ -22,6 +22,9 @@ pub const EDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// The port of the link.
 pub const LINK_PORT: u16 = 23456;
 
+/// What the certificate of another edge calls it, which a test may play.
+pub const OTHER_EDGE_NAME: &str = "edge2";
+
 /// The port of metrics and health, on both hosts.
 const INTERNAL_PORT: u16 = 9090;
 
@@ -56,6 +59,8 @@ pub struct Setup<'a> {
     pub is_certified: bool,
     /// The level of the logs.
     pub log_level: &'a str,
+    /// Where the front end looks for edges besides the one, each as `host:port`.
+    pub more_edges: &'a [&'a str],
 }
 
 impl Default for Setup<'_> {
@@ -67,6 +72,7 @@ impl Default for Setup<'_> {
             home_settings: "",
             is_certified: true,
             log_level: "debug",
+            more_edges: &[],
         }
     }
 }
@@ -81,6 +87,8 @@ pub struct Appliance {
 
 impl Setup<'_> {
     /// Writes the files of both hosts into the test's directory; `ca` issues their certificates.
+    ///
+    /// Beside them `other-edge.pem` and `other-edge.key` are an edge's that is none of ours.
     ///
     /// # Panics
     ///
@@ -97,9 +105,12 @@ impl Setup<'_> {
         let home = ca.issue(&Leaf::server(self.domain).address(self.home), "home");
         let link_ca = TestCa::new(place.directory(), "link-ca");
         let edge = link_ca.issue(&Leaf::link("edge", "edge1"), "edge-link");
+        link_ca.issue(&Leaf::link("edge", OTHER_EDGE_NAME), "other-edge");
         let frontend = link_ca.issue(&Leaf::link("frontend", "frontend1"), "frontend-link");
         let (trust, link_trust) = (ca.certificate(), link_ca.certificate());
         let Self { home: home_address, home_settings, log_level, .. } = self;
+        let own_edge = format!("{EDGE}:{LINK_PORT}");
+        let edges = [&[own_edge.as_str()], self.more_edges].concat();
         place.write(
             "edge.toml",
             &format!(
@@ -116,7 +127,7 @@ impl Setup<'_> {
         place.write(
             "frontend.toml",
             &format!(
-                "[link]\nedges = [\"{EDGE}:{LINK_PORT}\"]\ncertificate = {:?}\nkey = {:?}\n\
+                "[link]\nedges = {edges:?}\ncertificate = {:?}\nkey = {:?}\n\
              trust = [{link_trust:?}]\n\
              [home]\nname = \"{home_address}\"\nlisten = [\"{home_address}:5060\"]\n\
              listen_tls = [\"{home_address}:5061\"]\ncertificate = {:?}\nkey = {:?}\n\
@@ -306,7 +317,26 @@ pub fn run_command(
 ///
 /// When it cannot be started.
 pub fn launch(program: &str, name: &str, directory: &Path) -> Process {
-    let mut command = Command::new(binary(program));
+    launch_by(Command::new(binary(program)), name, directory)
+}
+
+/// Starts one of the two programs, which may have only so many descriptors open at a time.
+///
+/// # Panics
+///
+/// When it cannot be started.
+pub fn launch_with_descriptors(
+    program: &str,
+    name: &str,
+    directory: &Path,
+    descriptors_max: u32,
+) -> Process {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={descriptors_max}")).arg("--").arg(binary(program));
+    launch_by(command, name, directory)
+}
+
+fn launch_by(mut command: Command, name: &str, directory: &Path) -> Process {
     command.arg("run").arg("--config").arg(directory.join(format!("{name}.toml")));
     Process::start(name, directory, command)
 }

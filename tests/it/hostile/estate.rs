@@ -78,6 +78,11 @@ impl Estate {
 
     /// The same under another policy.
     pub(super) fn start_with(place: &Place, peer_at: Ipv4Addr, policy: &str) -> Self {
+        Self::start_setup(place, peer_at, &Setup { policy, ..Setup::default() })
+    }
+
+    /// The same with another setup.
+    pub(super) fn start_setup(place: &Place, peer_at: Ipv4Addr, setup: &Setup<'_>) -> Self {
         let ca = TestCa::new(place.directory(), "ca");
         let records = Records::new()
             .xmpp_server("peer.example", peer_at)
@@ -89,8 +94,7 @@ impl Estate {
             .start(place, &ca);
         let victim =
             prosody::Setup::new("victim.example", VICTIM, Situation::Certified).start(place, &ca);
-        let setup = Setup { domain: "gw.example", policy, ..Setup::default() };
-        let appliance = setup.start(place, &ca);
+        let appliance = Setup { domain: "gw.example", ..setup.clone() }.start(place, &ca);
         appliance.add_user(&ROMEO);
         let mut romeo = SipUser::start(place, &ROMEO);
         romeo.connect(appliance.sip(), Transport::Tcp);
