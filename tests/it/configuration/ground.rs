@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tests::appliance::{launch, run_command};
+use tests::appliance::{launch, launch_with_descriptors, run_command};
 use tests::namespace::Place;
-use tests::process::Mark;
+use tests::process::{Mark, Process};
 use tests::test_ca::{Leaf, TestCa};
 use tests::wait::Deadline;
 
@@ -179,9 +179,13 @@ impl<'a> Ground<'a> {
 
     /// Starts the program of the document, which is to end by itself.
     pub(super) fn run(&self, document: Document) -> Ended {
-        let mut process = launch(document.program(), document.of_program(), self.directory());
-        let status = process.wait_for_exit(Deadline::after_s(20));
-        Ended { code: status.code(), lines: process.lines_with(Mark::START, "") }
+        ended(launch(document.program(), document.of_program(), self.directory()))
+    }
+
+    /// The same with only so many descriptors.
+    pub(super) fn run_with_descriptors(&self, document: Document, descriptors_max: u32) -> Ended {
+        let (program, name) = (document.program(), document.of_program());
+        ended(launch_with_descriptors(program, name, self.directory(), descriptors_max))
     }
 
     fn write(&self, document: Document, text: &str) {
@@ -189,4 +193,10 @@ impl<'a> Ground<'a> {
         let text = text.replace("DIR", directory);
         self.place.write(&format!("{}.toml", document.name()), &text);
     }
+}
+
+/// Waits for the end of a program.
+fn ended(mut process: Process) -> Ended {
+    let status = process.wait_for_exit(Deadline::after_s(20));
+    Ended { code: status.code(), lines: process.lines_with(Mark::START, "") }
 }

@@ -13,6 +13,8 @@ use super::ground::{Document, Ended, Ground};
 
 /// The exit code of something that is not to be had.
 const UNAVAILABLE: Option<i32> = Some(69);
+/// The exit code of what must not happen.
+const INTERNAL: Option<i32> = Some(70);
 /// The exit code of a store that cannot be used.
 const STORE: Option<i32> = Some(74);
 
@@ -58,6 +60,21 @@ fn an_address_of_another_host_is_refused() {
         ground.break_with(Document::Edge, &[("127.0.0.3:5269", "192.0.2.1:5269")]);
         let texts = ["192.0.2.1:5269", "(xmpp.listen)"];
         assert_one_line(&ground.run(Document::Edge), UNAVAILABLE, &texts);
+    });
+}
+
+#[test]
+fn a_process_without_the_descriptors_to_wait_for_anything_says_so() {
+    let test =
+        "configuration::resources::a_process_without_the_descriptors_to_wait_for_anything_says_so";
+    in_namespace(test, |place| {
+        let ground = Ground::new(place);
+        // Standard input and output, and one that reads the configuration and is free again: not
+        // enough for epoll and what wakes it.
+        for document in [Document::Edge, Document::Frontend] {
+            let ended = ground.run_with_descriptors(document, 4);
+            assert_one_line(&ended, INTERNAL, &["Too many open files"]);
+        }
     });
 }
 

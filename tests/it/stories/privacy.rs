@@ -1,7 +1,7 @@
 //! What people write stays out of the logs of both hosts, in which a message can be followed.
 
 use tests::account::Account;
-use tests::appliance::Setup;
+use tests::appliance::{Appliance, OPEN_POLICY, Setup};
 use tests::namespace::in_namespace;
 use tests::process::{Mark, Process};
 use tests::prosody::Situation;
@@ -93,6 +93,19 @@ fn correlation_ids(process: &mut Process, text: &str) -> Vec<String> {
     lines.iter().filter_map(id).filter(|id| !id.is_empty()).collect()
 }
 
+/// Waits until the one record of the front end that holds a text has the correlation id of a
+/// record of the edge that holds another.
+fn expect_the_same_id(appliance: &mut Appliance, at_the_edge: &str, at_the_front_end: &str) {
+    until("the same id in both logs", soon(), || {
+        let edge = correlation_ids(appliance.edge(), at_the_edge);
+        let frontend = correlation_ids(appliance.frontend(), at_the_front_end);
+        match frontend.as_slice() {
+            [id] if edge.contains(id) => Ok(()),
+            other => Err(format!("{other:?} at the front end, {edge:?} at the edge")),
+        }
+    });
+}
+
 #[test]
 fn a_message_has_the_same_correlation_id_on_both_hosts() {
     let test = "stories::privacy::a_message_has_the_same_correlation_id_on_both_hosts";
@@ -112,14 +125,49 @@ fn a_message_has_the_same_correlation_id_on_both_hosts() {
                 "\"direction\":\"s2x\",\"outcome\":\"delivered\"",
             ),
         ] {
-            until("the same id in both logs", soon(), || {
-                let edge = correlation_ids(world.appliance.edge(), &at_the_edge);
-                let frontend = correlation_ids(world.appliance.frontend(), at_the_front_end);
-                match frontend.as_slice() {
-                    [id] if edge.contains(id) => Ok(()),
-                    other => Err(format!("{other:?} at the front end, {edge:?} at the edge")),
-                }
-            });
+            expect_the_same_id(&mut world.appliance, &at_the_edge, at_the_front_end);
+        }
+    });
+}
+
+#[test]
+fn what_is_refused_or_not_delivered_can_be_followed_at_info_on_both_hosts() {
+    let test = "stories::privacy::\
+                what_is_refused_or_not_delivered_can_be_followed_at_info_on_both_hosts";
+    in_namespace(test, |place| {
+        // No name server knows this partner.
+        let lost = "[[xmpp_partner]]\ndomain = \"lost.example\"\npartner_type = \"federated\"\n";
+        let policy = format!("{OPEN_POLICY}{lost}");
+        let setup = Setup { policy: &policy, log_level: "info", ..Setup::default() };
+        let mut world = start(place, &setup, Situation::Certified, |prosody| prosody);
+        let mut juliet = world.juliet(place);
+        let mut romeo = world.romeo(place);
+        let denied = world.appliance.command(&["user", "deny", ROMEO_JID, JULIET_JID], "");
+        assert!(denied.status.success(), "{denied:?}");
+        juliet.say(ROMEO_JID, "one way");
+        juliet.expect_message("an error", soon(), |it| it.kind.as_deref() == Some("error"));
+        assert!(romeo.say("sip:nobody@lost.example", "and the other").status >= 400);
+
+        let appliance = &mut world.appliance;
+        expect_the_same_id(appliance, "a stanza was refused", "policy refused it");
+        expect_the_same_id(appliance, "a stanza was not delivered", "a message went back");
+        for (record, facts) in [
+            (
+                "a stanza was refused",
+                ["\"partner\":\"fabrikam.example\"", "\"condition\":\"forbidden\""],
+            ),
+            (
+                "a stanza was not delivered",
+                [
+                    "\"condition\":\"remote-server-not-found\"",
+                    "\"reason\":\"lost.example has no address\"",
+                ],
+            ),
+        ] {
+            let lines = appliance.edge().lines_with(Mark::START, record);
+            let [line] = lines.as_slice() else { panic!("one record: {lines:?}") };
+            assert!(line.contains("\"level\":\"INFO\""), "{line}");
+            assert!(facts.iter().all(|fact| line.contains(fact)), "{line}");
         }
     });
 }

@@ -1,9 +1,11 @@
 //! Messages of SIP users that fail after their answer: one notice for each, until it is answered.
 
+use link::wire::{Credit, FromEdge};
 use sip_proto::message::Request;
 
 use super::{
-    A, Sent, Stage, Store, acquaint, body, condition_of, error_for, header, message, outcomes, said,
+    A, B, Sent, Stage, Store, acquaint, body, condition_of, error_for, header, message, outcomes,
+    said,
 };
 use crate::testing;
 
@@ -75,11 +77,41 @@ fn a_message_that_waits_a_minute_for_an_edge_after_202_fails_with_a_notice() {
     stage.forget();
     stage.advance_s(60);
     let notice = stage.only_request();
-    assert!(body(&notice).contains("no edge is attached"));
+    assert_eq!(
+        body(&notice),
+        "Your message was not delivered: no edge is attached\n> Neither, fair saint"
+    );
     stage.answer(&notice, 200);
     assert_eq!(outcomes(&stage).len(), 1);
     stage.attach(A, "edge-a");
     assert!(stage.stanzas.is_empty());
+}
+
+#[test]
+fn a_message_that_waits_a_minute_for_credit_after_202_fails_with_a_notice_that_says_so() {
+    let (mut stage, _) = answered();
+    stage.attach(B, "edge-b");
+    let credit = Credit {
+        local_domain: "example.net".into(),
+        remote_domain: "example.com".into(),
+        envelopes_max: 0,
+    };
+    stage.frame(B, FromEdge { credits: vec![credit], ..FromEdge::default() });
+    stage.detach(A);
+    stage.advance_ms(59_999);
+    assert!(stage.requests.is_empty() && stage.stanzas.is_empty());
+    stage.advance_ms(1);
+    let notice = stage.only_request();
+    assert_eq!(
+        body(&notice),
+        "Your message was not delivered: the partner takes nothing at present\n\
+         > Neither, fair saint"
+    );
+    stage.answer(&notice, 200);
+    assert_eq!(
+        outcomes(&stage).into_iter().map(condition_of).collect::<Vec<_>>(),
+        ["remote-server-timeout"]
+    );
 }
 
 #[test]
