@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use link::wire::{FromEdge, FromFrontend, Hello};
+use sip_proto::message::FinalResponse;
 use sip_proto::transaction::{FlowId, Transmit, Transport};
 use sip_proto::uri::Uri;
 use xmpp_proto::jid::Jid;
@@ -18,7 +19,7 @@ use crate::commit::Commits;
 use crate::contacts::Contacts;
 use crate::facts::Facts;
 use crate::gateway::{Gateway, GatewayEffect, GatewaySettings};
-use crate::home::{Ends, GATEWAY, Home, HomeEffect, HomeSettings};
+use crate::home::{Ends, Home, HomeEffect, HomeSettings};
 use crate::links::{EdgeId, LinkViolation};
 use crate::policy::{Policy, Standing};
 use crate::store::record::HomeMessage;
@@ -258,9 +259,12 @@ impl Core {
 
     fn handle_gateway_effect(&mut self, effect: GatewayEffect, now: Now) {
         match effect {
-            GatewayEffect::ToInside(bytes) => {
+            GatewayEffect::Ask(id, request) => {
                 let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-                self.home.handle_bytes(GATEWAY, &bytes, facts, now);
+                self.home.handle_gateway_request(id, &request, facts, now);
+            }
+            GatewayEffect::Answer(id, response) => {
+                self.home.handle_gateway_response(id, response, now);
             }
             GatewayEffect::Added(user, contact) => {
                 if self.contacts.standing(&user, &contact) == Standing::Unknown
@@ -275,9 +279,12 @@ impl Core {
 
     fn handle_home_effect(&mut self, effect: HomeEffect, now: Now) {
         let effect = match effect {
-            HomeEffect::ToGateway(bytes) => {
+            HomeEffect::Ask(id, request) => {
                 let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-                return self.gateway.handle_inside_bytes(&bytes, facts, now);
+                return self.gateway.handle_request(id, &request, facts, now);
+            }
+            HomeEffect::Answer(id, response) => {
+                return self.gateway.handle_response(id, FinalResponse::from(&response), now);
             }
             HomeEffect::Reachable(user) => return self.gateway.handle_reachable(&user, now),
             HomeEffect::Transmit(transmit) => CoreEffect::Transmit(transmit),

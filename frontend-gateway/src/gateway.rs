@@ -4,7 +4,7 @@
 //! | comes in | by | goes to |
 //! |---|---|---|
 //! | a stanza from a partner | [`Gateway::handle_frame`], `stanzas` | `pager_x2s`, `x2s_presence`, `s2x_presence`, `iq` |
-//! | a request from the inside | [`Gateway::handle_inside_bytes`], `requests` | `pager_s2x`, `s2x_presence`, `x2s_presence` |
+//! | a request from the inside | [`Gateway::handle_request`], `requests` | `pager_s2x`, `s2x_presence`, `x2s_presence` |
 //! | the outcome of what was sent | `handle_settled`, `handle_answer` | whoever sent it |
 //! | the outcome of a commit | [`Gateway::handle_commit`] | the `Step` that waits for it |
 
@@ -29,20 +29,15 @@ mod x2s_presence;
 mod x2s_subscriptions;
 mod x2s_watches;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
 use link::wire::{Admission, Bounced, FromEdge, FromFrontend, Hello};
 use sha2::{Digest, Sha256};
 use sip_proto::IdSource;
-use sip_proto::frame::{Frame, Framer};
-use sip_proto::limits::Limits;
-use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Response};
-use sip_proto::transaction::{
-    ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, TransactionLimits,
-    Transport,
-};
+use sip_proto::header::{MAGIC_COOKIE, Via};
+use sip_proto::message::{FinalResponse, OutgoingRequest, OutgoingResponse, Request};
 use sip_proto::usage::subscription::RequestFailure;
 use xmpp_proto::jid::Jid;
 use xmpp_proto::stream::DomainPair;
@@ -52,6 +47,7 @@ pub use settings::GatewaySettings;
 
 use crate::clock::Now;
 use crate::commit::Commits;
+use crate::exchange::{ExchangeId, Exchanges};
 use crate::facts::Facts;
 use crate::journal::Journal;
 use crate::links::{EdgeId, LinkEvent, LinkViolation, Links, Outbound};
@@ -65,20 +61,16 @@ use threads::Threads;
 use x2s_debts::Debts;
 use x2s_watches::X2sSubscriptions;
 
-/// The flow to the home or the next hop.
-const INSIDE: Flow = Flow { id: FlowId(0), transport: Transport::Tcp };
-
-/// Transactions with the inside, of all users together.
-const TRANSACTIONS_MAX: usize = 100_000;
-
 /// The resource of the gateway itself in a Contact that stands for an XMPP user.
 const GRUU: &str = "isthmus";
 
 /// What the owner is to do.
 #[derive(Debug)]
 pub enum GatewayEffect {
-    /// Bytes go to the home or the next hop.
-    ToInside(Bytes),
+    /// A request goes to the inside; answer with [`Gateway::handle_response`].
+    Ask(ExchangeId, Request),
+    /// A request of the inside has its final response.
+    Answer(ExchangeId, OutgoingResponse),
     /// A local user has added a contact to its list.
     Added(Jid, Jid),
 }
@@ -88,8 +80,6 @@ pub struct Gateway {
     settings: GatewaySettings,
     secret: [u8; 32],
     ids: IdSource,
-    layer: TransactionLayer,
-    framer: Framer,
     links: Links<Purpose>,
     journal: Journal,
     commits: Commits<Step>,
@@ -100,7 +90,7 @@ pub struct Gateway {
     x2s: X2sSubscriptions,
     debts: Debts,
     s2x: S2xSubscriptions,
-    requests: BTreeMap<ClientId, RequestPurpose>,
+    exchanges: Exchanges<RequestPurpose>,
     effects: VecDeque<GatewayEffect>,
 }
 
@@ -113,14 +103,6 @@ impl Gateway {
         seed: [u8; 32],
         now: Now,
     ) -> Self {
-        let mut ids = IdSource::new(seed);
-        // One flow brings and takes the messages of all users, who are bounded before it.
-        let limits = TransactionLimits {
-            client_transactions_max: TRANSACTIONS_MAX,
-            server_transactions_max: TRANSACTIONS_MAX,
-            flow_server_transactions_max: TRANSACTIONS_MAX,
-        };
-        let layer = TransactionLayer::new(settings.sent_by.clone(), ids.fork(), limits);
         let (open, settled) =
             (std::mem::take(&mut loaded.open), std::mem::take(&mut loaded.settled));
         let journal = Journal::restore(loaded.journal_last, open, settled);
@@ -128,8 +110,6 @@ impl Gateway {
         let mut gateway = Self {
             settings,
             secret: Sha256::digest(&loaded.dialback_secret).into(),
-            layer,
-            framer: Framer::new(Limits::default()),
             links: Links::new(hello),
             journal,
             commits: Commits::default(),
@@ -140,9 +120,9 @@ impl Gateway {
             x2s: X2sSubscriptions::restore(&authorisations, now),
             debts: Debts::default(),
             s2x: S2xSubscriptions::restore(&authorisations, &loaded.dialogs, now),
-            requests: BTreeMap::new(),
+            exchanges: Exchanges::default(),
             effects: VecDeque::new(),
-            ids,
+            ids: IdSource::new(seed),
         };
         gateway.resume(now);
         gateway
@@ -199,28 +179,22 @@ impl Gateway {
         result
     }
 
-    /// Takes bytes of the home or the next hop.
-    pub fn handle_inside_bytes(&mut self, bytes: &[u8], facts: Facts<'_>, now: Now) {
-        self.framer.handle_bytes(bytes);
-        while let Some(frame) = self.framer.poll_frame() {
-            match frame {
-                Frame::Ping => self.send_inside(Bytes::from_static(b"\r\n")),
-                Frame::Message(Message::Response(response)) => {
-                    self.layer.handle_response(response, INSIDE.id);
-                }
-                Frame::Message(Message::Request(request)) => {
-                    self.handle_request(&request, facts, now);
-                }
-                Frame::Failure(failure) => {
-                    tracing::error!(
-                        reason = failure.reason_phrase,
-                        "the inside sent a malformed message"
-                    );
-                    if let Some(response) = failure.response(&self.ids.tag()) {
-                        self.send_inside(response.to_bytes());
-                    }
-                }
-            }
+    /// Takes a request of the inside, which is answered once by [`GatewayEffect::Answer`].
+    pub fn handle_request(
+        &mut self,
+        id: ExchangeId,
+        request: &Request,
+        facts: Facts<'_>,
+        now: Now,
+    ) {
+        self.take_request(id, request, facts, now);
+        self.drain(now);
+    }
+
+    /// Takes the final response to a request of the gateway.
+    pub fn handle_response(&mut self, id: ExchangeId, response: FinalResponse<'_>, now: Now) {
+        if let Some(purpose) = self.exchanges.end(id) {
+            self.handle_answer(purpose, Some(response), now);
         }
         self.drain(now);
     }
@@ -261,7 +235,9 @@ impl Gateway {
 
     /// Does what the time asks for.
     pub fn handle_timeout(&mut self, facts: Facts<'_>, now: Now) {
-        self.layer.handle_timeout(now.instant);
+        while let Some(purpose) = self.exchanges.take_expired(now.instant) {
+            self.handle_answer(purpose, None, now);
+        }
         self.commits.handle_timeout(now.instant);
         let cause = match self.links.attached() {
             0 => "no edge is attached",
@@ -287,7 +263,7 @@ impl Gateway {
     /// Returns when [`Gateway::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let all = [
-            self.layer.poll_timeout(),
+            self.exchanges.poll_timeout(),
             self.commits.poll_timeout(),
             self.links.poll_timeout(),
             self.answers.poll_timeout(),
@@ -329,7 +305,7 @@ impl Gateway {
         match step {
             Step::AcceptedX2s(id) => self.accepted_x2s(id, now),
             Step::AcceptedS2x(id) => self.accepted_s2x(id, now),
-            Step::NotAccepted(id) => self.not_accepted(id, now),
+            Step::NotAccepted(id) => self.not_accepted(id),
             Step::SendBounce(id) => self.send_bounce(id, now),
             Step::Settle(edge, sequence) => self.links.settle(edge, sequence, Ok(())),
         }
@@ -391,49 +367,37 @@ impl Gateway {
         self.send_stanza(stanza, pair, id, correlation_id, purpose, now);
     }
 
-    fn send_request(&mut self, request: &OutgoingRequest, purpose: RequestPurpose, now: Now) {
-        match self.layer.send_request(request, INSIDE, now.instant) {
-            Ok(client) => drop(self.requests.insert(client, purpose)),
+    fn send_request(&mut self, request: OutgoingRequest, purpose: RequestPurpose, now: Now) {
+        let id = self.exchanges.begin(purpose, now.instant);
+        let branch = format!("{MAGIC_COOKIE}{}", id.0);
+        let via = Via::new("TCP", self.settings.sent_by.clone(), &branch);
+        match request.into_received(via) {
+            Ok(request) => self.effects.push_back(GatewayEffect::Ask(id, request)),
             Err(error) => {
                 tracing::error!(%error, "a SIP request could not be sent");
-                self.handle_answer(purpose, None, now);
+                if let Some(purpose) = self.exchanges.end(id) {
+                    self.handle_answer(purpose, None, now);
+                }
             }
         }
     }
 
-    fn respond(&mut self, server: ServerId, response: &OutgoingResponse, now: Now) {
-        // Whoever asked may be gone; nobody waits for the answer then.
-        let _ = self.layer.respond(server, response, now.instant);
-    }
-
-    fn send_inside(&mut self, bytes: Bytes) {
-        self.effects.push_back(GatewayEffect::ToInside(bytes));
+    fn respond(&mut self, id: ExchangeId, response: OutgoingResponse) {
+        self.effects.push_back(GatewayEffect::Answer(id, response));
     }
 
     fn drain(&mut self, now: Now) {
         self.send_notifies(now);
         self.send_subscribes(now);
-        loop {
-            while let Some(transmit) = self.layer.poll_transmit() {
-                self.send_inside(transmit.bytes);
-            }
-            let Some(event) = self.layer.poll_event() else { return };
-            let (client, response) = match event {
-                TransactionEvent::Response(client, response) => (client, Some(response)),
-                TransactionEvent::Timeout(client) | TransactionEvent::FlowClosed(client) => {
-                    (client, None)
-                }
-            };
-            if let Some(purpose) = self.requests.remove(&client) {
-                self.handle_answer(purpose, response.as_deref(), now);
-                self.send_notifies(now);
-                self.send_subscribes(now);
-            }
-        }
     }
 
     /// Takes what came of a request that we sent: its final response, or none.
-    fn handle_answer(&mut self, purpose: RequestPurpose, answer: Option<&Response>, now: Now) {
+    fn handle_answer(
+        &mut self,
+        purpose: RequestPurpose,
+        answer: Option<FinalResponse<'_>>,
+        now: Now,
+    ) {
         match (purpose, answer) {
             (RequestPurpose::Message(id), answer) => self.message_answered(id, answer, now),
             (RequestPurpose::Subscribe(watch, id), Some(response)) => {

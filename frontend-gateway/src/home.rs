@@ -1,7 +1,8 @@
 //! The embedded home of SIP users: registrar, presence agent, message store. Without IO.
 //!
-//! Users are on flows (TCP or TLS connections); the gateway, through which their contacts at
-//! partners are reached, is one more flow, so that an external SIP server can take this place.
+//! Users are on flows (TCP or TLS connections). Their contacts at partners are reached through the
+//! gateway, with which requests and responses are exchanged as they are, so that what speaks to an
+//! external SIP server can take this place.
 //!
 //! The phases of a request of a user: [`Home::handle_bytes`] frames it, the transaction layer
 //! recognises a repetition, `inspect` checks what every UAS checks, `requests` finds out who sent
@@ -27,9 +28,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip_proto::dialog::DialogId;
 use sip_proto::frame::{Frame, Framer};
-use sip_proto::header::SentBy;
+use sip_proto::header::{MAGIC_COOKIE, SentBy, Via};
 use sip_proto::limits::Limits;
-use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Request};
+use sip_proto::message::{FinalResponse, Message, OutgoingRequest, OutgoingResponse, Request};
 use sip_proto::transaction::{
     ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, Transmit, Transport,
 };
@@ -40,6 +41,7 @@ use xmpp_proto::jid::Jid;
 use crate::clock::Now;
 use crate::commit::Commits;
 use crate::deadlines::Deadlines;
+use crate::exchange::{ExchangeId, Exchanges};
 use crate::facts::Facts;
 use crate::store::record::User;
 use crate::store::{Loaded, Write};
@@ -49,9 +51,10 @@ use dialog_flows::DialogFlows;
 use location::Location;
 use message_store::{KeepError, MessageLimits, MessageStore};
 use presence_agent::PresenceAgent;
+use requests::Asked;
 pub use subscriptions::decide_watcher;
 
-/// The flow to the gateway.
+/// Stands for the gateway where there is a flow to a device otherwise.
 pub const GATEWAY: FlowId = FlowId(0);
 
 /// A flow that no longer exists: that of a dialog which outlived its connection.
@@ -73,8 +76,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 pub enum HomeEffect {
     /// Bytes go to a user.
     Transmit(Transmit),
-    /// Bytes go to the gateway.
-    ToGateway(Bytes),
+    /// A request goes to the gateway; answer with [`Home::handle_gateway_response`].
+    Ask(ExchangeId, Request),
+    /// A request of the gateway has its final response.
+    Answer(ExchangeId, OutgoingResponse),
     /// A flow is to be closed once all is written.
     Close(FlowId),
     /// A flow is to be opened; answer with [`Home::handle_opened`] or [`Home::handle_closed`].
@@ -113,7 +118,7 @@ struct OpenFlow {
 #[derive(Debug)]
 enum Purpose {
     /// It carries on a request, which is answered with what comes back.
-    Relay(ServerId, FlowId, Box<Request>),
+    Relay(Asker, FlowId, Box<Request>),
     /// It brings a message to one device.
     Fork(u64),
     /// It tells a watcher.
@@ -122,9 +127,16 @@ enum Purpose {
     Notice,
 }
 
+/// Who waits for the answer to a request.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Device(ServerId),
+    Gateway(ExchangeId),
+}
+
 /// What came of a request that the home sent.
 enum Answer<'a> {
-    Response(&'a sip_proto::message::Response),
+    Response(FinalResponse<'a>),
     /// Nothing came in time.
     Timeout,
     /// The flow was lost, or could not be opened.
@@ -142,6 +154,7 @@ pub struct Home {
     last_own_flow: u64,
     connecting: BTreeMap<FlowId, Vec<(OutgoingRequest, Purpose)>>,
     purposes: BTreeMap<ClientId, Purpose>,
+    exchanges: Exchanges<Purpose>,
     /// NOTIFYs of the gateway that devices have not answered, in the order of their deadlines.
     passed_on: VecDeque<(Instant, ClientId)>,
     subscribed_on: DialogFlows,
@@ -174,13 +187,14 @@ impl Home {
         }
         let messages = std::mem::take(&mut loaded.messages);
         let users = std::mem::take(&mut loaded.users);
-        let mut home = Self {
+        Self {
             layer,
             flows: BTreeMap::new(),
             stalls: Deadlines::default(),
             last_own_flow: OWN_FLOWS,
             connecting: BTreeMap::new(),
             purposes: BTreeMap::new(),
+            exchanges: Exchanges::default(),
             passed_on: VecDeque::new(),
             subscribed_on: DialogFlows::default(),
             accounts: Accounts::restore(&users, seeds[1]),
@@ -193,9 +207,7 @@ impl Home {
             effects: VecDeque::new(),
             ids,
             settings,
-        };
-        home.open(GATEWAY, Transport::Tcp, None);
-        home
+        }
     }
 
     /// Returns the home's users.
@@ -301,9 +313,46 @@ impl Home {
         self.drain(now);
     }
 
+    /// Takes a request of the gateway, which is answered once by [`HomeEffect::Answer`].
+    pub fn handle_gateway_request(
+        &mut self,
+        id: ExchangeId,
+        request: &Request,
+        facts: Facts<'_>,
+        now: Now,
+    ) {
+        let asked = Asked { asker: Asker::Gateway(id), flow: GATEWAY, facts, now };
+        self.take_request(&asked, request);
+        self.drain(now);
+    }
+
+    /// Takes the final response of the gateway to a request of the home.
+    pub fn handle_gateway_response(
+        &mut self,
+        id: ExchangeId,
+        response: OutgoingResponse,
+        now: Now,
+    ) {
+        match self.exchanges.end(id) {
+            // It is made for the request that the device has sent.
+            Some(Purpose::Relay(asker, flow, request)) => {
+                self.note_subscription(&request, flow, FinalResponse::from(&response), now);
+                self.respond(asker, response, now);
+            }
+            Some(purpose) => {
+                self.finish(purpose, &Answer::Response(FinalResponse::from(&response)), now);
+            }
+            None => {}
+        }
+        self.drain(now);
+    }
+
     /// Does what the time asks for.
     pub fn handle_timeout(&mut self, now: Now) {
         self.layer.handle_timeout(now.instant);
+        while let Some(purpose) = self.exchanges.take_expired(now.instant) {
+            self.finish(purpose, &Answer::Timeout, now);
+        }
         self.commits.handle_timeout(now.instant);
         self.close_stalled(now);
         let (away, writes) = self.location.expire(now);
@@ -327,6 +376,7 @@ impl Home {
         let machines = [
             self.stalls.next(),
             self.layer.poll_timeout(),
+            self.exchanges.poll_timeout(),
             self.commits.poll_timeout(),
             self.agent.poll_timeout(now),
             self.deliveries.poll_timeout(),
@@ -419,14 +469,35 @@ impl Home {
         }
     }
 
-    fn respond(&mut self, server: ServerId, response: &OutgoingResponse, now: Now) {
-        // Whoever asked may be gone; nobody waits for the answer then.
-        let _ = self.layer.respond(server, response, now.instant);
+    /// Sends a request to the gateway that is made here.
+    fn ask_gateway(&mut self, request: OutgoingRequest, purpose: Purpose, now: Now) {
+        let id = self.exchanges.begin(purpose, now.instant);
+        let branch = format!("{MAGIC_COOKIE}{}", id.0);
+        let via = Via::new("TCP", self.settings.sent_by.clone(), &branch);
+        match request.into_received(via) {
+            Ok(request) => self.effects.push_back(HomeEffect::Ask(id, request)),
+            Err(error) => {
+                tracing::error!(%error, "a SIP request could not be sent");
+                if let Some(purpose) = self.exchanges.end(id) {
+                    self.finish(purpose, &Answer::Lost, now);
+                }
+            }
+        }
+    }
+
+    fn respond(&mut self, asker: Asker, response: OutgoingResponse, now: Now) {
+        match asker {
+            // The device may be gone; nobody waits for the answer then.
+            Asker::Device(server) => {
+                let _ = self.layer.respond(server, &response, now.instant);
+            }
+            Asker::Gateway(id) => self.effects.push_back(HomeEffect::Answer(id, response)),
+        }
     }
 
     fn respond_status(
         &mut self,
-        server: ServerId,
+        asker: Asker,
         request: &Request,
         status: StatusCode,
         reason: &str,
@@ -436,26 +507,27 @@ impl Home {
         if !reason.is_empty() {
             response = response.with_reason_phrase(reason);
         }
-        self.respond(server, &response, now);
+        self.respond(asker, response, now);
     }
 
     fn transmit(&mut self, flow: FlowId, bytes: Bytes) {
-        self.effects.push_back(match flow {
-            GATEWAY => HomeEffect::ToGateway(bytes),
-            _ => HomeEffect::Transmit(Transmit { flow, bytes }),
-        });
+        self.effects.push_back(HomeEffect::Transmit(Transmit { flow, bytes }));
     }
 
     fn drain(&mut self, now: Now) {
         loop {
-            while let Some(Transmit { flow, bytes }) = self.layer.poll_transmit() {
-                self.transmit(flow, bytes);
+            while let Some(transmit) = self.layer.poll_transmit() {
+                self.effects.push_back(HomeEffect::Transmit(transmit));
             }
             let Some(event) = self.layer.poll_event() else { return };
             match event {
                 TransactionEvent::Response(client, response) => {
                     if let Some(purpose) = self.purposes.remove(&client) {
-                        self.finish(purpose, &Answer::Response(&response), now);
+                        self.finish(
+                            purpose,
+                            &Answer::Response(FinalResponse::from(&*response)),
+                            now,
+                        );
                     }
                 }
                 TransactionEvent::Timeout(client) => {
@@ -474,9 +546,9 @@ impl Home {
 
     fn finish(&mut self, purpose: Purpose, answer: &Answer<'_>, now: Now) {
         match purpose {
-            Purpose::Relay(server, flow, request) => {
+            Purpose::Relay(asker, _, request) => {
                 self.forget_answered_notifies();
-                self.finish_relay(server, flow, &request, answer, now);
+                self.finish_relay(asker, &request, answer, now);
             }
             Purpose::Fork(delivery) => self.finish_fork(delivery, answer, now),
             Purpose::Notify(dialog) => self.finish_notify(&dialog, answer, now),

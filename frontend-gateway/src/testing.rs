@@ -154,6 +154,11 @@ pub(crate) fn messages(bytes: &[u8]) -> Vec<Message> {
 
 /// Returns the answer to a request, as its receiver would write it.
 pub(crate) fn answer(request: &Request, code: u16, extra: &[(&str, &str)]) -> Vec<u8> {
+    answered(request, code, extra).to_bytes().to_vec()
+}
+
+/// Returns the answer to a request as it is made.
+pub(crate) fn answered(request: &Request, code: u16, extra: &[(&str, &str)]) -> OutgoingResponse {
     let mut response = OutgoingResponse::to(request, status(code), Some("answerer"));
     for (name, value) in extra {
         match *name {
@@ -164,7 +169,7 @@ pub(crate) fn answer(request: &Request, code: u16, extra: &[(&str, &str)]) -> Ve
             }
         }
     }
-    response.to_bytes().to_vec()
+    response
 }
 
 /// Returns the first row of a header field, empty when there is none.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sip_proto::header::{CallId, NameAddr, RetryAfter, TypedHeader};
-use sip_proto::message::{OutgoingRequest, RequestParts, Response};
+use sip_proto::message::{FinalResponse, OutgoingRequest, RequestParts};
 use sip_proto::{Method, StatusCode};
 use xmpp_proto::jid::Jid;
 use xmpp_proto::ns;
@@ -152,7 +152,7 @@ impl Gateway {
 
     fn send_notice(&mut self, id: u64, now: Now) {
         match self.build_notice(id) {
-            Some(request) => self.send_request(&request, RequestPurpose::Notice(id), now),
+            Some(request) => self.send_request(request, RequestPurpose::Notice(id), now),
             None => self.finish_notice(id, now),
         }
     }
@@ -179,19 +179,19 @@ impl Gateway {
     }
 
     /// Takes what came of a notice.
-    pub(super) fn notice_answered(&mut self, id: u64, answer: Option<&Response>, now: Now) {
+    pub(super) fn notice_answered(&mut self, id: u64, answer: Option<FinalResponse<'_>>, now: Now) {
         let Some(sending) = self.notices.sending.get_mut(&id) else { return };
-        let is_final = answer.is_some_and(|it| it.status() != StatusCode::SERVICE_UNAVAILABLE);
+        let is_final = answer.is_some_and(|it| it.status != StatusCode::SERVICE_UNAVAILABLE);
         sending.tries += 1;
         if !is_final && sending.tries < TRIES_MAX {
             let wait = SEND_AGAIN_FIRST * 2u32.saturating_pow(sending.tries - 1);
-            let asked = answer.and_then(|it| it.headers().typed::<RetryAfter>().ok().flatten());
+            let asked = answer.and_then(|it| it.headers.typed::<RetryAfter>().ok().flatten());
             let asked = asked.map(|RetryAfter(seconds)| Duration::from_secs(seconds.into()));
             let wait = asked.unwrap_or_default().max(wait).min(SEND_AGAIN_LAST);
             return self.notices.retries.set(&id, Some(now.instant + wait));
         }
-        if !answer.is_some_and(|it| it.status().is_success()) {
-            let status = answer.map_or(0, |it| it.status().code());
+        if !answer.is_some_and(|it| it.status.is_success()) {
+            let status = answer.map_or(0, |it| it.status.code());
             tracing::warn!(status, "a sender could not be told of a failure");
         }
         self.finish_notice(id, now);

@@ -34,19 +34,20 @@ impl Gateway {
         let to = &if to.resourcepart() == Some(GRUU) { to.bare() } else { to.clone() };
         let origin = self.origin(request, to);
         let is_full = to.resourcepart().is_some();
-        let answer = Answer { server: asked.server, request: Box::new(request.clone()), is_full };
+        let answer =
+            Answer { exchange: asked.exchange, request: Box::new(request.clone()), is_full };
         let pair = DomainPair { local: from.domain().clone(), remote: to.domain().clone() };
         match self.journal.standing(&origin) {
             Standing::Settled(_, Outcome::Delivered) => {
-                self.answer_status(&answer, StatusCode::OK, asked.now);
+                self.answer_status(&answer, StatusCode::OK);
             }
             Standing::Settled(_, Outcome::Bounced(reason)) => {
-                self.answer_failure(&answer, &reason, asked.now);
+                self.answer_failure(&answer, &reason);
             }
             Standing::Open(id) => {
                 let bounce = self.journal.open(id).and_then(|record| record.bounce.clone());
                 if let Some(reason) = bounce {
-                    self.answer_failure(&answer, &reason, asked.now);
+                    self.answer_failure(&answer, &reason);
                     return Ok(());
                 }
                 let (to, answer) = (to.clone(), Some(answer));
@@ -81,7 +82,7 @@ impl Gateway {
         let stanza = s2x_message(request, from, &to.bare(), &id, thread, asked.now)?;
         self.send_state(&stanza, from, to, Purpose::State, asked.now);
         let response = OutgoingResponse::to(request, StatusCode::OK, Some(&self.ids.tag()));
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.exchange, response);
         Ok(())
     }
 
@@ -162,7 +163,7 @@ impl Gateway {
         let Some(waiting) = waiting else { return };
         self.answers.know(waiting.to);
         if let Some(answer) = waiting.answer {
-            self.answer_status(&answer, StatusCode::OK, now);
+            self.answer_status(&answer, StatusCode::OK);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sip_proto::StatusCode;
 use sip_proto::header::{CallId, Contact, NameAddr, RetryAfter, TypedHeader};
-use sip_proto::message::{OutgoingRequest, Response};
+use sip_proto::message::{FinalResponse, OutgoingRequest};
 use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::stanza::Stanza;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
@@ -195,11 +195,11 @@ impl Gateway {
     }
 
     /// The message is not in the journal, and never was ours.
-    pub(super) fn not_accepted(&mut self, id: u64, now: Now) {
+    pub(super) fn not_accepted(&mut self, id: u64) {
         self.journal.disown(id);
         metrics::counter!("gateway_journal_failures_total").increment(1);
         let Some(accepting) = self.conversations.accepting.remove(&id) else {
-            return self.answer_not_accepted(id, now);
+            return self.answer_not_accepted(id);
         };
         let count = self.conversations.count(accepting.item.from.domain());
         *count = count.saturating_sub(1);
@@ -234,7 +234,7 @@ impl Gateway {
             queue.push_front(item);
         }
         match request {
-            Ok(request) => self.send_request(&request, RequestPurpose::Message(id), now),
+            Ok(request) => self.send_request(request, RequestPurpose::Message(id), now),
             Err(error) => self.return_message(id, error, now),
         }
     }
@@ -260,23 +260,28 @@ impl Gateway {
     }
 
     /// Takes the answer to a message.
-    pub(super) fn message_answered(&mut self, id: u64, answer: Option<&Response>, now: Now) {
+    pub(super) fn message_answered(
+        &mut self,
+        id: u64,
+        answer: Option<FinalResponse<'_>>,
+        now: Now,
+    ) {
         match answer {
-            Some(response) if response.status().is_success() => {
+            Some(response) if response.status.is_success() => {
                 self.settle_message(id, Outcome::Delivered, now);
                 if let Some(item) = self.conversations.take(id) {
                     self.send_first(&item.key(), now);
                 }
             }
             Some(response) => {
-                let contact = response.headers().typed::<Contact>().ok().flatten();
+                let contact = response.headers.typed::<Contact>().ok().flatten();
                 let contact = contact.as_ref().and_then(Contact::only_address).map(NameAddr::uri);
-                let error = s2x_error(response.status(), response.reason_phrase(), contact);
-                if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+                let error = s2x_error(response.status, response.reason_phrase, contact);
+                if response.status != StatusCode::SERVICE_UNAVAILABLE {
                     return self.return_message(id, error, now);
                 }
                 // RFC 3261 s.21.5.4: it cannot be processed now, and may be later.
-                let asked = response.headers().typed::<RetryAfter>().ok().flatten();
+                let asked = response.headers.typed::<RetryAfter>().ok().flatten();
                 let asked = asked.map(|RetryAfter(seconds)| Duration::from_secs(seconds.into()));
                 let wait = asked.unwrap_or_default().max(REPEAT_WAIT);
                 self.repeat_or_give_up(id, wait, error, now);

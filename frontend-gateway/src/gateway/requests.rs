@@ -3,17 +3,17 @@
 use sip_proto::header::{Expires, HeaderName};
 use sip_proto::inspect::{Capabilities, MethodRules, inspect};
 use sip_proto::message::{OutgoingResponse, Request};
-use sip_proto::transaction::{Arrival, ServerId};
 use sip_proto::uri::Scheme;
 use sip_proto::usage::subscription::unknown_subscription;
 use sip_proto::{Method, Refusal, StatusCode};
 use xmpp_proto::jid::Jid;
 
+use super::Gateway;
 use super::stanzas::record_refusal;
-use super::{Gateway, INSIDE};
 use crate::address::{AddressError, s2x_address};
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::exchange::ExchangeId;
 use crate::facts::Facts;
 use crate::notice;
 use crate::pidf;
@@ -36,37 +36,32 @@ const CAPABILITIES: Capabilities = Capabilities {
 
 /// A request that waits for its answer.
 pub(super) struct Asked<'a> {
-    pub(super) server: ServerId,
+    pub(super) exchange: ExchangeId,
     pub(super) facts: Facts<'a>,
     pub(super) now: Now,
 }
 
 impl Gateway {
-    pub(super) fn handle_request(&mut self, request: &Request, facts: Facts<'_>, now: Now) {
-        match self.layer.handle_request(request, INSIDE.id, now.instant) {
-            Arrival::Fresh(server) => {
-                let asked = Asked { server, facts, now };
-                if let Err(denial) = self.answer(&asked, request) {
-                    self.deny(server, request, &denial, now);
-                }
-            }
-            Arrival::Absorbed => {}
-            Arrival::Overloaded => {
-                let tag = self.ids.tag();
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                let response = OutgoingResponse::to(request, status, Some(&tag));
-                self.send_inside(response.to_bytes());
-            }
+    pub(super) fn take_request(
+        &mut self,
+        exchange: ExchangeId,
+        request: &Request,
+        facts: Facts<'_>,
+        now: Now,
+    ) {
+        let asked = Asked { exchange, facts, now };
+        if let Err(denial) = self.answer(&asked, request) {
+            self.deny(exchange, request, &denial);
         }
     }
 
-    pub(super) fn deny(&mut self, server: ServerId, request: &Request, denial: &Denial, now: Now) {
+    pub(super) fn deny(&mut self, exchange: ExchangeId, request: &Request, denial: &Denial) {
         let (method, status) = (request.method(), denial.status().code());
         metrics::counter!("gateway_requests_refused_total", "status" => status.to_string())
             .increment(1);
         tracing::debug!(%method, status, reason = denial.reason(), "a SIP request was refused");
         let response = denial.response(request, &self.ids.tag(), &self.settings.sent_by.host);
-        self.respond(server, &response, now);
+        self.respond(exchange, response);
     }
 
     /// Answers a request, or sees to it that it will be answered.
@@ -111,7 +106,7 @@ impl Gateway {
         let tag = self.ids.tag();
         let mut response = OutgoingResponse::to(request, StatusCode::OK, Some(&tag));
         response.headers_mut().push_text(HeaderName::Allow, ALLOWED);
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.exchange, response);
         Ok(())
     }
 }

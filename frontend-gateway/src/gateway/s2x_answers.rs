@@ -6,7 +6,6 @@ use std::time::Instant;
 use sip_proto::StatusCode;
 use sip_proto::header::{Contact, HeaderName, NameAddr, RetryAfter};
 use sip_proto::message::{OutgoingResponse, Request};
-use sip_proto::transaction::ServerId;
 use xmpp_proto::jid::Jid;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
 use xmpp_proto::stream::DomainPair;
@@ -17,6 +16,7 @@ use super::{Gateway, Purpose};
 use crate::clock::Now;
 use crate::deadlines::Deadlines;
 use crate::denial::Denial;
+use crate::exchange::ExchangeId;
 use crate::store::record::{BounceReason, Outcome};
 use crate::translate::error::x2s_error;
 
@@ -52,7 +52,7 @@ pub(super) struct Waiting {
 /// The request that is to be answered.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) server: ServerId,
+    pub(super) exchange: ExchangeId,
     pub(super) request: Box<Request>,
     /// The recipient is one resource (RFC 7247 Table 3 tells the errors of both apart).
     pub(super) is_full: bool,
@@ -127,7 +127,7 @@ impl Gateway {
             match self.answers.waiting.get(&id).map(|waiting| waiting.state) {
                 Some(State::Confirmed) => self.finish_message(id, now),
                 Some(State::Sent) if self.take_back(id, now) => {}
-                Some(State::Sent) => self.answer_accepted(id, now),
+                Some(State::Sent) => self.answer_accepted(id),
                 Some(State::Accepting | State::Answered) | None => {}
             }
         }
@@ -147,17 +147,17 @@ impl Gateway {
         };
         self.settle_message(id, Outcome::Bounced(reason.clone()), now);
         if let Some(answer) = self.answers.remove(id).and_then(|it| it.answer) {
-            self.answer_failure(&answer, &reason, now);
+            self.answer_failure(&answer, &reason);
         }
         true
     }
 
     /// RFC 3428 s.7: 202 says that the message is on its way into another domain.
-    fn answer_accepted(&mut self, id: u64, now: Now) {
+    fn answer_accepted(&mut self, id: u64) {
         self.answers.enter(id, State::Answered, None);
         let waiting = self.answers.waiting.get_mut(&id);
         if let Some(answer) = waiting.and_then(|waiting| waiting.answer.take()) {
-            self.answer_status(&answer, StatusCode::ACCEPTED, now);
+            self.answer_status(&answer, StatusCode::ACCEPTED);
         }
     }
 
@@ -170,33 +170,33 @@ impl Gateway {
         };
         waiting.answer = repetition.answer;
         if waiting.state == State::Answered {
-            self.answer_accepted(id, now);
+            self.answer_accepted(id);
         }
     }
 
     /// The message was not written: its sender is told at once.
-    pub(super) fn answer_not_accepted(&mut self, id: u64, now: Now) {
+    pub(super) fn answer_not_accepted(&mut self, id: u64) {
         if let Some(answer) = self.answers.remove(id).and_then(|it| it.answer) {
             let status = StatusCode::SERVER_INTERNAL_ERROR;
             let denial = Denial::new(status, "The Message Could Not Be Stored");
-            self.deny(answer.server, &answer.request, &denial, now);
+            self.deny(answer.exchange, &answer.request, &denial);
         }
     }
 
-    pub(super) fn answer_status(&mut self, answer: &Answer, status: StatusCode, now: Now) {
+    pub(super) fn answer_status(&mut self, answer: &Answer, status: StatusCode) {
         let response = OutgoingResponse::to(&answer.request, status, Some(&self.ids.tag()));
-        self.respond(answer.server, &response, now);
+        self.respond(answer.exchange, response);
     }
 
     /// Tells why a message will not arrive; a repetition of its request is told the same.
-    pub(super) fn answer_failure(&mut self, answer: &Answer, reason: &BounceReason, now: Now) {
+    pub(super) fn answer_failure(&mut self, answer: &Answer, reason: &BounceReason) {
         let tag = self.ids.tag();
         if reason.text == NO_WAY {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             let mut response = OutgoingResponse::to(&answer.request, status, Some(&tag))
                 .with_reason_phrase(NO_WAY);
             response.headers_mut().push(&RetryAfter(NO_WAY_RETRY_S));
-            return self.respond(answer.server, &response, now);
+            return self.respond(answer.exchange, response);
         }
         let failure = x2s_error(&error_of(reason), answer.is_full);
         let mut response = OutgoingResponse::to(&answer.request, failure.status, Some(&tag));
@@ -211,7 +211,7 @@ impl Gateway {
             // RFC 3261 s.21.4.6: a 405 says what is allowed.
             response.headers_mut().push_text(HeaderName::Allow, ALLOWED);
         }
-        self.respond(answer.server, &response, now);
+        self.respond(answer.exchange, response);
     }
 }
 

@@ -35,7 +35,7 @@ impl Gateway {
         match self.answers.remove(id).and_then(|waiting| waiting.answer) {
             Some(answer) => {
                 self.settle_message(id, Outcome::Bounced(reason.clone()), now);
-                self.answer_failure(&answer, &reason, now);
+                self.answer_failure(&answer, &reason);
             }
             None => {
                 if let Some(write) = self.journal.bounce(id, reason) {

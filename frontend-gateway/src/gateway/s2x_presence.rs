@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sip_proto::StatusCode;
 use sip_proto::dialog::DialogId;
 use sip_proto::header::{Expires, HeaderName, NameAddr};
-use sip_proto::message::{OutgoingRequest, Request, Response};
+use sip_proto::message::{FinalResponse, OutgoingRequest, Request};
 use sip_proto::usage::subscription::{Notifier, NotifierTerms, Standing, unknown_subscription};
 use xmpp_proto::jid::Jid;
 
@@ -65,7 +65,7 @@ impl Gateway {
             standing: if is_active { Standing::Active } else { Standing::Pending },
         };
         let (notifier, response) = Notifier::accept(request, &NOTIFIER_RULES, &terms, now.instant)?;
-        self.respond(asked.server, &response, now);
+        self.respond(asked.exchange, response);
         let id = notifier.dialog().id();
         let mut subscription = Subscription::new(watch.clone(), notifier);
         if is_poll && is_active && !is_known {
@@ -104,7 +104,7 @@ impl Gateway {
             subscription.notifier.handle_subscribe(request, &NOTIFIER_RULES, now.instant)?;
         subscription.leaving = subscription.notifier.standing().is_none();
         let is_leaving = subscription.leaving;
-        self.respond(asked.server, &response, now);
+        self.respond(asked.exchange, response);
         self.send_notifies(now);
         let Some(contact) = self.s2x.contacts.get(&watch) else { return Ok(()) };
         if is_leaving {
@@ -162,7 +162,7 @@ impl Gateway {
         for id in self.s2x.take_touched() {
             let due = self.s2x.dialogs.get_mut(&id).is_some_and(|it| is_due(it, now.instant));
             if due && let Some(request) = self.notify(&id, now) {
-                self.send_request(&request, RequestPurpose::Notify(id.clone()), now);
+                self.send_request(request, RequestPurpose::Notify(id.clone()), now);
             }
             let deadline = self.s2x.dialogs.get(&id).and_then(|it| {
                 let times = [it.notifier.poll_timeout(), it.throttle.poll_timeout(), it.held_until];
@@ -196,9 +196,9 @@ impl Gateway {
     }
 
     /// Takes what came of a NOTIFY.
-    pub(super) fn notify_answered(&mut self, id: &DialogId, answer: Option<&Response>) {
+    pub(super) fn notify_answered(&mut self, id: &DialogId, answer: Option<FinalResponse<'_>>) {
         let Some(subscription) = self.s2x.dialogs.get(id) else { return };
-        let status = answer.map(Response::status);
+        let status = answer.map(|response| response.status);
         if subscription.notifier.handle_notify_response(status) {
             return;
         }

@@ -9,7 +9,7 @@ mod presence_x2s;
 mod privacy;
 mod refusals;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use xmpp_proto::xml::{Element, parse_document, write_document};
 
 use super::{Gateway, GatewayEffect, GatewaySettings};
 use crate::contacts::Contacts;
+use crate::exchange::ExchangeId;
 use crate::facts::Facts;
 use crate::links::EdgeId;
 use crate::policy::Policy;
@@ -86,7 +87,7 @@ struct Stage {
     ledger: Ledger,
     commits: VecDeque<(u64, Vec<Write>)>,
     /// The last number of an envelope of each edge.
-    sequences: std::collections::BTreeMap<EdgeId, u64>,
+    sequences: BTreeMap<EdgeId, u64>,
     serial: u64,
     stanzas: Vec<Sent>,
     requests: Vec<Request>,
@@ -94,6 +95,11 @@ struct Stage {
     /// Requests and responses in the order in which they went out.
     inside: Vec<Message>,
     settled: Vec<Settled>,
+    last_exchange: u64,
+    /// Requests of the inside that wait for their answers.
+    unanswered: BTreeSet<ExchangeId>,
+    /// The exchanges of the gateway's requests, by their branches.
+    asked: BTreeMap<String, ExchangeId>,
     added: Vec<(String, String)>,
     barriers: Vec<(EdgeId, String)>,
     lives: u8,
@@ -135,13 +141,16 @@ impl Stage {
             store: Store::Confirms,
             ledger: Ledger::default(),
             commits: VecDeque::new(),
-            sequences: std::collections::BTreeMap::new(),
+            sequences: BTreeMap::new(),
             serial: 0,
             stanzas: Vec::new(),
             requests: Vec::new(),
             responses: Vec::new(),
             inside: Vec::new(),
             settled: Vec::new(),
+            last_exchange: 0,
+            unanswered: BTreeSet::new(),
+            asked: BTreeMap::new(),
             added: Vec::new(),
             barriers: Vec::new(),
             lives: 0,
@@ -271,9 +280,26 @@ impl Stage {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
+        for message in testing::messages(bytes) {
+            match message {
+                Message::Request(request) => self.ask(&request),
+                Message::Response(response) => {
+                    let branch = response.via().branch().unwrap().to_owned();
+                    let id = self.asked[&branch];
+                    self.gateway.handle_response(id, (&*response).into(), self.clock.now);
+                }
+            }
+            self.collect();
+        }
+    }
+
+    /// Brings a request of the inside as an exchange of its own.
+    fn ask(&mut self, request: &Request) {
+        self.last_exchange += 1;
+        let id = ExchangeId(self.last_exchange);
+        self.unanswered.insert(id);
         let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-        self.gateway.handle_inside_bytes(bytes, facts, self.clock.now);
-        self.collect();
+        self.gateway.handle_request(id, request, facts, self.clock.now);
     }
 
     /// Answers a request that the gateway sent to the inside.
@@ -305,7 +331,14 @@ impl Stage {
         loop {
             while let Some(effect) = self.gateway.poll_effect() {
                 match effect {
-                    GatewayEffect::ToInside(bytes) => self.take_inside(&bytes),
+                    GatewayEffect::Ask(id, request) => {
+                        self.asked.insert(request.via().branch().unwrap().to_owned(), id);
+                        self.take_inside(&request.to_bytes());
+                    }
+                    GatewayEffect::Answer(id, response) => {
+                        assert!(self.unanswered.remove(&id), "a request was answered twice");
+                        self.take_inside(&response.to_bytes());
+                    }
                     GatewayEffect::Added(user, contact) => {
                         self.added.push((user.to_string(), contact.to_string()));
                     }

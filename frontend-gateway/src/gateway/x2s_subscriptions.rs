@@ -2,9 +2,9 @@
 
 use sip_proto::StatusCode;
 use sip_proto::header::{
-    Accept, Event, MediaType, NameAddr, SubscriptionStatus, TerminationReason,
+    Accept, Event, HeaderName, MediaType, NameAddr, SubscriptionStatus, TerminationReason,
 };
-use sip_proto::message::{OutgoingResponse, Request, Response};
+use sip_proto::message::{FinalResponse, OutgoingResponse, Request};
 use sip_proto::usage::subscription::{
     EndCause, RequestFailure, Resubscribe, SubscribeId, Subscriber, SubscriberEvent,
     SubscriberTerms, unknown_subscription,
@@ -99,7 +99,7 @@ impl Gateway {
             events.extend(std::iter::from_fn(|| subscriber.poll_event()));
         }
         for (id, request) in requests {
-            self.send_request(&request, RequestPurpose::Subscribe(watch.clone(), id), now);
+            self.send_request(request, RequestPurpose::Subscribe(watch.clone(), id), now);
         }
         for event in events {
             self.handle_subscriber_event(watch, &event, now);
@@ -110,14 +110,15 @@ impl Gateway {
         &mut self,
         watch: &Watch,
         id: SubscribeId,
-        response: &Response,
+        response: FinalResponse<'_>,
         now: Now,
     ) {
-        let found = self.x2s.by_call_id(response.call_id().as_str());
+        let found =
+            self.x2s.by_call_id(response.headers.first(HeaderName::CallId).unwrap_or_default());
         let Some((_, subscriber)) = found else { return };
         subscriber.handle_response(id, response, now.instant);
         let leaving = self.x2s.get(watch).is_some_and(|it| it.leaving == Leaving::Asked);
-        if leaving && response.status().is_success() {
+        if leaving && response.status.is_success() {
             self.tell_left(watch, now);
         }
     }
@@ -156,7 +157,7 @@ impl Gateway {
         };
         let notified = subscriber.handle_notify(request, asked.now.instant)?;
         let response = OutgoingResponse::to(request, StatusCode::OK, None);
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.exchange, response);
         let states = document.map(|document| s2x_presence(&document));
         self.notified(&watch, &notified.status, states, asked);
         if let Some(resubscribe) = notified.ended {

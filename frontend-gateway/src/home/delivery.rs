@@ -7,12 +7,11 @@ use sip_proto::frame::{Frame, Framer};
 use sip_proto::header::{Date, HeaderName, NameAddr, Via};
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingRequest, Request, RequestParts};
-use sip_proto::transaction::ServerId;
 use sip_proto::{Method, Refusal, StatusCode};
 use xmpp_proto::jid::Jid;
 
 use super::requests::Asked;
-use super::{ANSWER_MAX, Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
+use super::{ANSWER_MAX, Answer, Asker, Home, HomeEffect, Purpose, forward};
 use crate::address::{s2x_address, x2s_address};
 use crate::clock::Now;
 use crate::denial::Denial;
@@ -24,9 +23,9 @@ use crate::store::record::HomeMessage;
 #[derive(Debug)]
 pub(super) enum HomeStep {
     /// The message is kept: its sender learns that.
-    Kept(ServerId, Box<Request>),
+    Kept(Asker, Box<Request>),
     /// The message could not be kept.
-    NotKept(ServerId, Box<Request>, u64),
+    NotKept(Asker, Box<Request>, u64),
     /// A message is not kept for the user any more, and others may still be.
     Dropped(Jid),
 }
@@ -57,7 +56,7 @@ struct Delivery {
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     /// A request that waits for its answer.
-    Transaction(ServerId),
+    Request(Asker),
     /// The message store.
     Kept(u64),
     /// The home itself: a notice, which nobody is told about.
@@ -93,11 +92,11 @@ impl Home {
         if request.max_forwards().map_err(Refusal::from)?.0 == 0 {
             return Err(Refusal::new(StatusCode::TOO_MANY_HOPS).into());
         }
-        let origin = Origin::Transaction(asked.server);
+        let origin = Origin::Request(asked.asker);
         let request = Box::new(request.clone());
         match self.fork(origin, request, user, None, asked.now)? {
             None => Ok(()),
-            Some(request) => self.keep(asked.server, request, user, asked.now).map(drop),
+            Some(request) => self.keep(asked.asker, request, user, asked.now).map(drop),
         }
     }
 
@@ -138,15 +137,15 @@ impl Home {
         let Some(delivery) = self.deliveries.open.get_mut(&id) else { return };
         delivery.waiting -= 1;
         match answer {
-            Answer::Response(response) if response.status().is_success() => {
+            Answer::Response(response) if response.status.is_success() => {
                 let origin = std::mem::replace(&mut delivery.origin, Origin::Taken);
                 let request = delivery.request.clone();
                 let user = delivery.user.clone();
                 self.arrived(origin, &request, &user, now);
             }
-            Answer::Response(response) if is_final(response.status()) => {
-                let reason = response.reason_phrase().to_owned();
-                delivery.refused = Some((response.status(), reason));
+            Answer::Response(response) if is_final(response.status) => {
+                let reason = response.reason_phrase.to_owned();
+                delivery.refused = Some((response.status, reason));
             }
             Answer::Response(_) | Answer::Timeout | Answer::Lost => {}
         }
@@ -160,8 +159,8 @@ impl Home {
     /// A device has taken the message: the first one counts.
     fn arrived(&mut self, origin: Origin, request: &Request, user: &Jid, now: Now) {
         match origin {
-            Origin::Transaction(server) => {
-                self.respond_status(server, request, StatusCode::OK, "", now);
+            Origin::Request(asker) => {
+                self.respond_status(asker, request, StatusCode::OK, "", now);
             }
             Origin::Kept(message) => {
                 self.drop_message(message, user);
@@ -177,11 +176,11 @@ impl Home {
         match (origin, refused) {
             (Origin::Taken, _) | (Origin::Notice, Some(_)) => {}
             (Origin::Notice, None) => drop(self.keep_notice(&request, &user, now)),
-            (Origin::Transaction(server), Some((status, reason))) => {
-                self.respond_status(server, &request, status, &reason, now);
+            (Origin::Request(asker), Some((status, reason))) => {
+                self.respond_status(asker, &request, status, &reason, now);
             }
-            (Origin::Transaction(server), None) => {
-                self.keep_or_deny(server, request, &user, now);
+            (Origin::Request(asker), None) => {
+                self.keep_or_deny(asker, request, &user, now);
             }
             (Origin::Kept(message), Some((_, reason))) => {
                 self.drop_message(message, &user);
@@ -204,7 +203,7 @@ impl Home {
             let Some(delivery) = self.deliveries.open.get(&id) else { continue };
             let (request, user) = (delivery.request.clone(), delivery.user.clone());
             let kept = match delivery.origin {
-                Origin::Transaction(server) => self.keep_or_deny(server, request, &user, now),
+                Origin::Request(asker) => self.keep_or_deny(asker, request, &user, now),
                 Origin::Notice => self.keep_notice(&request, &user, now),
                 Origin::Kept(_) | Origin::Taken => continue,
             };
@@ -217,33 +216,29 @@ impl Home {
     /// Keeps a message, or tells its sender why it is not kept; returns its number.
     fn keep_or_deny(
         &mut self,
-        server: ServerId,
+        asker: Asker,
         request: Box<Request>,
         user: &Jid,
         now: Now,
     ) -> Option<u64> {
         let answer = request.clone();
-        let kept = self.keep(server, request, user, now);
-        kept.map_err(|denial| self.deny(server, &answer, &denial, now)).ok()
+        let kept = self.keep(asker, request, user, now);
+        kept.map_err(|denial| self.deny(asker, &answer, &denial, now)).ok()
     }
 
     /// Keeps a message for a user who is away; its sender is answered once that is certain.
     /// Returns its number.
     fn keep(
         &mut self,
-        server: ServerId,
+        asker: Asker,
         request: Box<Request>,
         user: &Jid,
         now: Now,
     ) -> Result<u64, Denial> {
         let record = self.make_record(&request, user, now)?;
         let id = record.id;
-        let failed = HomeStep::NotKept(server, request.clone(), id);
-        self.commits.write_then(
-            Write::KeepMessage(record),
-            HomeStep::Kept(server, request),
-            failed,
-        );
+        let failed = HomeStep::NotKept(asker, request.clone(), id);
+        self.commits.write_then(Write::KeepMessage(record), HomeStep::Kept(asker, request), failed);
         Ok(id)
     }
 
@@ -271,13 +266,13 @@ impl Home {
     pub(super) fn handle_step(&mut self, step: HomeStep, now: Now) {
         match step {
             // RFC 3428 s.7: 202 says that somebody keeps the message.
-            HomeStep::Kept(server, request) => {
-                self.respond_status(server, &request, StatusCode::ACCEPTED, "", now);
+            HomeStep::Kept(asker, request) => {
+                self.respond_status(asker, &request, StatusCode::ACCEPTED, "", now);
             }
-            HomeStep::NotKept(server, request, id) => {
+            HomeStep::NotKept(asker, request, id) => {
                 self.messages.forget(id);
                 let status = StatusCode::SERVER_INTERNAL_ERROR;
-                self.respond_status(server, &request, status, "Message Store Failed", now);
+                self.respond_status(asker, &request, status, "Message Store Failed", now);
             }
             // There may be more than were read at once.
             HomeStep::Dropped(user) => self.collect_messages(&user),
@@ -378,7 +373,7 @@ impl Home {
         if self.accounts.has(&sender) {
             self.deliver_notice(&notice, &sender, now);
         } else {
-            self.send_on(GATEWAY, &notice, Purpose::Notice, now);
+            self.ask_gateway(notice, Purpose::Notice, now);
         }
     }
 

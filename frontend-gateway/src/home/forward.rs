@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sip_proto::header::{HeaderName, MaxForwards, NameAddr, RecordRoute, Route};
-use sip_proto::message::{OutgoingRequest, OutgoingResponse, Request, RequestParts, Response};
+use sip_proto::message::{FinalResponse, OutgoingRequest, OutgoingResponse, Request, RequestParts};
 use sip_proto::transaction::Transport;
 use sip_proto::uri::{Host, Uri};
 use sip_proto::{Headers, Refusal, StatusCode};
@@ -57,14 +57,15 @@ pub fn request(received: &Request, uri: &Uri) -> Result<OutgoingRequest, Refusal
 }
 
 /// Makes the response that carries another one back.
-pub fn response(request: &Request, received: &Response) -> OutgoingResponse {
-    let to_tag = received.to().tag();
-    let mut response = OutgoingResponse::to(request, received.status(), to_tag)
-        .with_reason_phrase(received.reason_phrase());
-    if let Ok(Some(recorded)) = received.headers().typed::<RecordRoute>() {
+pub fn response(request: &Request, received: FinalResponse<'_>) -> OutgoingResponse {
+    let to = received.headers.first(HeaderName::To).and_then(|it| NameAddr::parse(it).ok());
+    let to_tag = to.as_ref().and_then(NameAddr::tag);
+    let mut response = OutgoingResponse::to(request, received.status, to_tag)
+        .with_reason_phrase(received.reason_phrase);
+    if let Ok(Some(recorded)) = received.headers.typed::<RecordRoute>() {
         response.headers_mut().push(&recorded);
     }
-    carry(received.headers(), response.headers_mut());
+    carry(received.headers, response.headers_mut());
     response
 }
 
@@ -74,11 +75,11 @@ fn carry(from: &Headers, to: &mut Headers) {
     }
 }
 
-/// Puts the home on the path of the dialog that a request begins.
-pub fn record_route(request: &mut OutgoingRequest, local: SocketAddr, transport: Transport) {
+/// Returns the Record-Route by which the home stays on the path of a dialog.
+pub fn own_route(local: SocketAddr, transport: Transport) -> NameAddr {
     let mut hop = contact(Some(ROUTE_USER), local, transport).uri().clone();
     hop.set_parameter("lr", "");
-    request.headers_mut().push(&RecordRoute(vec![NameAddr::new(hop)]));
+    NameAddr::new(hop)
 }
 
 /// Returns the address of a user at one of the home's own addresses.

@@ -2,14 +2,14 @@
 
 use sip_proto::header::{Expires, HeaderName, SentBy};
 use sip_proto::inspect::{Capabilities, MethodRules, inspect};
-use sip_proto::message::{OutgoingResponse, Request};
-use sip_proto::transaction::{Arrival, FlowId, ServerId, TransactionLayer, TransactionLimits};
+use sip_proto::message::{FinalResponse, OutgoingResponse, Request};
+use sip_proto::transaction::{Arrival, FlowId, TransactionLayer, TransactionLimits};
 use sip_proto::uri::{Host, Scheme, Uri};
 use sip_proto::{IdSource, Method, Refusal, StatusCode, registrar};
 use xmpp_proto::jid::{Domain, Jid};
 
 use super::accounts::Authentication;
-use super::{Answer, GATEWAY, Home, HomeEffect, Purpose, forward};
+use super::{Answer, Asker, GATEWAY, Home, HomeEffect, Purpose, forward};
 use crate::address::{AddressError, s2x_address};
 use crate::clock::Now;
 use crate::denial::Denial;
@@ -52,7 +52,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
 
 /// A request that waits for its answer.
 pub(super) struct Asked<'a> {
-    pub(super) server: ServerId,
+    pub(super) asker: Asker,
     pub(super) flow: FlowId,
     pub(super) facts: Facts<'a>,
     pub(super) now: Now,
@@ -65,10 +65,7 @@ pub(super) fn transaction_layer(sent_by: SentBy, ids: IdSource) -> TransactionLa
         server_transactions_max: TRANSACTIONS_MAX,
         flow_server_transactions_max: UNREGISTERED_TRANSACTIONS_MAX,
     };
-    let mut layer = TransactionLayer::new(sent_by, ids, limits);
-    // The gateway bounds what it has under way for each partner.
-    layer.lift_limits(GATEWAY);
-    layer
+    TransactionLayer::new(sent_by, ids, limits)
 }
 
 impl Home {
@@ -81,10 +78,8 @@ impl Home {
     ) {
         match self.layer.handle_request(request, flow, now.instant) {
             Arrival::Fresh(server) => {
-                let asked = Asked { server, flow, facts, now };
-                if let Err(denial) = self.answer(&asked, request) {
-                    self.deny(server, request, &denial, now);
-                }
+                let asker = Asker::Device(server);
+                self.take_request(&Asked { asker, flow, facts, now }, request);
             }
             Arrival::Absorbed => {}
             Arrival::Overloaded => {
@@ -96,7 +91,13 @@ impl Home {
         }
     }
 
-    pub(super) fn deny(&mut self, server: ServerId, request: &Request, denial: &Denial, now: Now) {
+    pub(super) fn take_request(&mut self, asked: &Asked<'_>, request: &Request) {
+        if let Err(denial) = self.answer(asked, request) {
+            self.deny(asked.asker, request, &denial, asked.now);
+        }
+    }
+
+    pub(super) fn deny(&mut self, asker: Asker, request: &Request, denial: &Denial, now: Now) {
         let status = denial.status().code();
         metrics::counter!("gateway_home_refused_total", "status" => status.to_string())
             .increment(1);
@@ -104,7 +105,7 @@ impl Home {
         tracing::debug!(%method, status, reason = denial.reason(), "a SIP request was refused");
         let host = &self.settings.sent_by.host;
         let response = denial.response(request, &self.ids.tag(), host);
-        self.respond(server, &response, now);
+        self.respond(asker, response, now);
     }
 
     /// Answers a request, or sees to it that it will be answered.
@@ -123,7 +124,7 @@ impl Home {
         let mut response = OutgoingResponse::to(request, StatusCode::OK, Some(&self.ids.tag()));
         response.headers_mut().push(&CAPABILITIES.allow());
         response.headers_mut().push_text(HeaderName::Accept, &TEXT_TYPES.join(", "));
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.asker, response, asked.now);
         Ok(())
     }
 
@@ -150,7 +151,7 @@ impl Home {
         writes.into_iter().for_each(|write| self.commits.write(write));
         let seconds = asked.now.unix_ms / 1000;
         let response = registrar::response(request, &bindings, seconds, &self.ids.tag());
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.asker, response, asked.now);
         let online = !bindings.is_empty();
         tracing::info!(user = %host::log::identity(&user.to_string()), online, "a user has registered");
         self.agent.set_online(&user, online);
@@ -251,55 +252,62 @@ impl Home {
         asked: &Asked<'_>,
         request: &Request,
     ) -> Result<(), Denial> {
-        let mut onward = forward::request(request, request.uri())?;
+        let mut onward = request.clone();
+        onward.remove_credentials();
         let ends = self.flows.get(&asked.flow).and_then(|flow| flow.ends);
         let transport = self.location.transport(asked.flow);
         if let (Method::Subscribe, Some(ends), Some(transport)) =
             (request.method(), ends, transport)
         {
-            forward::record_route(&mut onward, ends.local, transport);
+            onward.record_route(forward::own_route(ends.local, transport));
             if !self.subscribed_on.has_room(request, asked.flow, asked.now.instant) {
                 return Err(Denial::new(StatusCode::FORBIDDEN, "Too Many Subscriptions"));
             }
         }
-        let purpose = Purpose::Relay(asked.server, asked.flow, Box::new(request.clone()));
-        self.send_on(GATEWAY, &onward, purpose, asked.now);
+        let purpose = Purpose::Relay(asked.asker, asked.flow, Box::new(request.clone()));
+        let id = self.exchanges.begin(purpose, asked.now.instant);
+        self.effects.push_back(HomeEffect::Ask(id, onward));
         Ok(())
+    }
+
+    /// Notes on which flow a subscription is that the gateway has accepted.
+    pub(super) fn note_subscription(
+        &mut self,
+        request: &Request,
+        flow: FlowId,
+        response: FinalResponse<'_>,
+        now: Now,
+    ) {
+        let accepted = response.status.is_success() && *request.method() == Method::Subscribe;
+        if accepted && self.flows.contains_key(&flow) {
+            // RFC 6665 s.3.1.1: the answer says how long; none is like a poll.
+            let expires = response.headers.typed::<Expires>();
+            let seconds = expires.ok().flatten().map_or(0, |Expires(seconds)| seconds);
+            self.subscribed_on.insert(request, flow, seconds, now.instant);
+        }
     }
 
     pub(super) fn finish_relay(
         &mut self,
-        server: ServerId,
-        flow: FlowId,
+        asker: Asker,
         request: &Request,
         answer: &Answer<'_>,
         now: Now,
     ) {
         match answer {
             Answer::Response(response) => {
-                let accepted = response.status().is_success();
-                if accepted
-                    && *request.method() == Method::Subscribe
-                    && self.flows.contains_key(&flow)
-                {
-                    // RFC 6665 s.3.1.1: the answer says how long; none is like a poll.
-                    let expires = response.headers().typed::<Expires>();
-                    let seconds = expires.ok().flatten().map_or(0, |Expires(seconds)| seconds);
-                    self.subscribed_on.insert(request, flow, seconds, now.instant);
-                }
-                let response = forward::response(request, response);
-                self.respond(server, &response, now);
+                self.respond(asker, forward::response(request, *response), now);
             }
             Answer::Lost | Answer::Timeout if *request.method() == Method::Notify => {
-                self.finish_lost_notify(server, request, answer, now);
+                self.finish_lost_notify(asker, request, answer, now);
             }
-            Answer::Lost | Answer::Timeout => self.respond_unreachable(server, request, now),
+            Answer::Lost | Answer::Timeout => self.respond_unreachable(asker, request, now),
         }
     }
 
-    pub(super) fn respond_unreachable(&mut self, server: ServerId, request: &Request, now: Now) {
+    pub(super) fn respond_unreachable(&mut self, asker: Asker, request: &Request, now: Now) {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        self.respond_status(server, request, status, "Not Reachable", now);
+        self.respond_status(asker, request, status, "Not Reachable", now);
     }
 }
 

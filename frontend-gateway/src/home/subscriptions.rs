@@ -3,7 +3,7 @@
 use sip_proto::dialog::DialogId;
 use sip_proto::header::{NameAddr, SubscriptionState, SubscriptionStatus};
 use sip_proto::message::Request;
-use sip_proto::transaction::{FlowId, ServerId};
+use sip_proto::transaction::FlowId;
 use sip_proto::uri::Uri;
 use sip_proto::usage::subscription::{Standing, unknown_subscription};
 use sip_proto::{Refusal, StatusCode};
@@ -12,7 +12,7 @@ use xmpp_proto::jid::Jid;
 use super::location::Reach;
 use super::presence_agent::Wanted;
 use super::requests::{Asked, user_of};
-use super::{Answer, GATEWAY, Home, LOST, Purpose, forward};
+use super::{Answer, Asker, GATEWAY, Home, LOST, Purpose, forward};
 use crate::address::x2s_address;
 use crate::clock::Now;
 use crate::denial::Denial;
@@ -56,7 +56,7 @@ impl Home {
         }
         let (response, writes) = self.agent.publish(sender, request, &mut self.ids, asked.now)?;
         writes.into_iter().for_each(|write| self.commits.write(write));
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.asker, response, asked.now);
         self.send_notifies(asked.now);
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Home {
             contact: &contact,
         };
         let response = self.agent.subscribe(&wanted, &self.ids.tag(), asked.now)?;
-        self.respond(asked.server, &response, asked.now);
+        self.respond(asked.asker, response, asked.now);
         self.send_notifies(asked.now);
         Ok(())
     }
@@ -96,7 +96,7 @@ impl Home {
     ) -> Result<(), Denial> {
         match self.agent.resubscribe(request, asked.flow, asked.now) {
             Some(Ok(response)) => {
-                self.respond(asked.server, &response, asked.now);
+                self.respond(asked.asker, response, asked.now);
                 self.send_notifies(asked.now);
                 Ok(())
             }
@@ -127,12 +127,12 @@ impl Home {
         }
         match self.reach_of(&watcher, request.uri(), flow, asked.now) {
             Some(reach) => {
-                let purpose = Purpose::Relay(asked.server, asked.flow, Box::new(request.clone()));
+                let purpose = Purpose::Relay(asked.asker, asked.flow, Box::new(request.clone()));
                 self.send_to(&watcher, &reach, onward, purpose, asked.now);
             }
             None => {
                 self.unreached.insert(watcher);
-                self.respond_unreachable(asked.server, request, asked.now);
+                self.respond_unreachable(asked.asker, request, asked.now);
             }
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Home {
     /// A NOTIFY of the gateway was lost with its flow: another one of the watcher may do.
     pub(super) fn finish_lost_notify(
         &mut self,
-        server: ServerId,
+        asker: Asker,
         request: &Request,
         answer: &Answer<'_>,
         now: Now,
@@ -168,13 +168,13 @@ impl Home {
         if let Ok(watcher) = user_of(request.to().uri()) {
             let reach = self.open_reach(&watcher, now).filter(|_| matches!(answer, Answer::Lost));
             if let (Some(reach), Ok(onward)) = (reach, forward::request(request, request.uri())) {
-                let purpose = Purpose::Relay(server, GATEWAY, Box::new(request.clone()));
+                let purpose = Purpose::Relay(asker, GATEWAY, Box::new(request.clone()));
                 return self.send_to(&watcher, &reach, onward, purpose, now);
             }
             self.unreached.insert(watcher);
         }
         // This keeps the subscription: its watcher may come back.
-        self.respond_unreachable(server, request, now);
+        self.respond_unreachable(asker, request, now);
     }
 
     /// Sends the NOTIFYs that are due.
@@ -184,7 +184,7 @@ impl Home {
         for notify in notifies {
             let purpose = Purpose::Notify(notify.dialog);
             if notify.flow == GATEWAY {
-                self.send_on(GATEWAY, &notify.request, purpose, now);
+                self.ask_gateway(notify.request, purpose, now);
                 continue;
             }
             let flow = Some(notify.flow).filter(|flow| *flow != LOST);
@@ -199,7 +199,7 @@ impl Home {
 
     pub(super) fn finish_notify(&mut self, dialog: &DialogId, answer: &Answer<'_>, now: Now) {
         let status = match answer {
-            Answer::Response(response) => response.status(),
+            Answer::Response(response) => response.status,
             // The connection is lost, not the subscription: the device registers again, and is
             // told anew then. One that does not lets the subscription run out.
             Answer::Timeout | Answer::Lost => {

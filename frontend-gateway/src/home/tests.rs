@@ -5,7 +5,7 @@ mod presence;
 mod privacy;
 mod registration;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use sip_proto::{Headers, Method};
 use super::message_store::MessageLimits;
 use super::{Ends, GATEWAY, Home, HomeEffect, HomeSettings};
 use crate::contacts::Contacts;
+use crate::exchange::ExchangeId;
 use crate::facts::Facts;
 use crate::policy::Policy;
 use crate::store::Write;
@@ -55,6 +56,11 @@ struct Stage {
     limits: MessageLimits,
     /// What went to each flow.
     sent: BTreeMap<FlowId, Vec<Message>>,
+    last_exchange: u64,
+    /// Requests of the gateway that wait for their answers.
+    unanswered: BTreeSet<ExchangeId>,
+    /// The exchanges of requests to the gateway, by their branches.
+    asked: BTreeMap<String, ExchangeId>,
     connects: Vec<(FlowId, Uri)>,
     closed: Vec<FlowId>,
     reachable: Vec<String>,
@@ -101,6 +107,9 @@ impl Stage {
             lives: 0,
             limits,
             sent: BTreeMap::new(),
+            last_exchange: 0,
+            unanswered: BTreeSet::new(),
+            asked: BTreeMap::new(),
             connects: Vec::new(),
             closed: Vec::new(),
             reachable: Vec::new(),
@@ -136,13 +145,40 @@ impl Stage {
     }
 
     fn bytes(&mut self, flow: FlowId, bytes: &[u8]) {
+        if flow == GATEWAY {
+            for message in testing::messages(bytes) {
+                let Message::Request(request) = message else { panic!("{message:?}") };
+                self.ask(&request);
+            }
+            return;
+        }
         let facts = Facts { policy: &self.policy, contacts: &self.contacts };
         self.home.handle_bytes(flow, bytes, facts, self.clock.now);
         self.collect();
     }
 
+    /// Brings a request of the gateway.
+    fn ask(&mut self, request: &Request) {
+        self.last_exchange += 1;
+        let id = ExchangeId(self.last_exchange);
+        self.unanswered.insert(id);
+        let facts = Facts { policy: &self.policy, contacts: &self.contacts };
+        self.home.handle_gateway_request(id, request, facts, self.clock.now);
+        self.collect();
+    }
+
     fn answer(&mut self, flow: FlowId, request: &Request, code: u16) {
-        self.bytes(flow, &testing::answer(request, code, &[]));
+        self.answer_with(flow, request, code, &[]);
+    }
+
+    fn answer_with(&mut self, flow: FlowId, request: &Request, code: u16, extra: &[(&str, &str)]) {
+        if flow == GATEWAY {
+            let id = self.asked[request.via().branch().unwrap()];
+            let response = testing::answered(request, code, extra);
+            self.home.handle_gateway_response(id, response, self.clock.now);
+            return self.collect();
+        }
+        self.bytes(flow, &testing::answer(request, code, extra));
     }
 
     /// Opens a flow and registers a user on it for an hour; what else was sent on it stays.
@@ -179,7 +215,14 @@ impl Stage {
     fn do_effect(&mut self, effect: HomeEffect) {
         match effect {
             HomeEffect::Transmit(it) => self.take(it.flow, &it.bytes),
-            HomeEffect::ToGateway(bytes) => self.take(GATEWAY, &bytes),
+            HomeEffect::Ask(id, request) => {
+                self.asked.insert(request.via().branch().unwrap().to_owned(), id);
+                self.take(GATEWAY, &request.to_bytes());
+            }
+            HomeEffect::Answer(id, response) => {
+                assert!(self.unanswered.remove(&id), "a request was answered twice");
+                self.take(GATEWAY, &response.to_bytes());
+            }
             HomeEffect::Close(flow) => self.closed.push(flow),
             HomeEffect::Connect(flow, uri) => self.connects.push((flow, uri)),
             HomeEffect::Reachable(user) => self.reachable.push(user.to_string()),

@@ -41,8 +41,7 @@ pub use self::parameters::Parameters;
 pub use self::retry_after::RetryAfter;
 pub use self::route::{RecordRoute, Route};
 pub use self::subscription_state::{SubscriptionState, SubscriptionStatus, TerminationReason};
-pub(crate) use self::via::MAGIC_COOKIE;
-pub use self::via::{SentBy, Via};
+pub use self::via::{MAGIC_COOKIE, SentBy, Via};
 pub use self::warning::{Warning, WarningValue};
 
 use crate::error::Malformed;

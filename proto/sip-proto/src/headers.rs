@@ -158,6 +158,12 @@ impl Headers {
         self.push_with(H::NAME, |out| value.write(out));
     }
 
+    /// Puts a header field in front of all others.
+    pub(crate) fn push_first<H: TypedHeader>(&mut self, value: &H) {
+        self.push(value);
+        self.rows.rotate_right(1);
+    }
+
     /// Appends From or To, which share a type.
     pub(crate) fn push_address(&mut self, name: HeaderName, address: &NameAddr) {
         self.push_with(name, |out| address.write(out));

@@ -1,5 +1,6 @@
 //! Messages: what was received, typed as far as every message is, and what is to be sent.
 
+mod final_response;
 mod outgoing;
 mod request;
 mod response;
@@ -10,6 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::final_response::FinalResponse;
 pub use self::outgoing::{OutgoingRequest, OutgoingResponse, RequestParts};
 pub use self::request::Request;
 pub use self::response::Response;

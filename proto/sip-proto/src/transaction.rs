@@ -11,7 +11,7 @@ mod server;
 mod tests;
 mod timer;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -153,7 +153,6 @@ pub struct TransactionLayer {
     clients: ClientTransactions,
     servers: ServerTransactions,
     flow_limits: BTreeMap<FlowId, usize>,
-    unlimited: BTreeSet<FlowId>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<TransactionEvent>,
 }
@@ -170,7 +169,6 @@ impl TransactionLayer {
             clients: ClientTransactions::default(),
             servers: ServerTransactions::default(),
             flow_limits: BTreeMap::new(),
-            unlimited: BTreeSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -180,12 +178,6 @@ impl TransactionLayer {
     /// is closed.
     pub fn limit_flow(&mut self, flow: FlowId, server_transactions_max: usize) {
         self.flow_limits.insert(flow, server_transactions_max);
-    }
-
-    /// Lets a flow have as many server transactions as its other end asks for, which has limits
-    /// of its own, until it is closed. They leave other flows none the fewer.
-    pub fn lift_limits(&mut self, flow: FlowId) {
-        self.unlimited.insert(flow);
     }
 
     /// Sends a request in a client transaction of its own, with a Via and branch of its own.
@@ -255,7 +247,6 @@ impl TransactionLayer {
     pub fn handle_flow_closed(&mut self, flow: FlowId) {
         self.servers.drop_flow(flow);
         self.flow_limits.remove(&flow);
-        self.unlimited.remove(&flow);
         self.events
             .extend(self.clients.take_of_flow(flow).into_iter().map(TransactionEvent::FlowClosed));
     }
@@ -302,14 +293,10 @@ impl TransactionLayer {
     }
 
     fn has_room_for(&self, flow: FlowId) -> bool {
-        if self.unlimited.contains(&flow) {
-            return true;
-        }
         let own = self.flow_limits.get(&flow);
         let of_flow_max = own.copied().unwrap_or(self.limits.flow_server_transactions_max);
-        let unlimited: usize = self.unlimited.iter().map(|it| self.servers.of_flow(*it)).sum();
         self.servers.of_flow(flow) < of_flow_max
-            && self.servers.len() - unlimited < self.limits.server_transactions_max
+            && self.servers.len() < self.limits.server_transactions_max
     }
 
     /// RFC 3261 s.9.2: a CANCEL that finds its transaction gets 200 and changes nothing, since

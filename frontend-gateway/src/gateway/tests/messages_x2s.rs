@@ -5,7 +5,7 @@ use std::time::Duration;
 use sip_proto::message::Request;
 
 use super::{A, B, Stage, Store};
-use crate::testing::{answer, body, header, status};
+use crate::testing::{answer, body, header};
 
 const HELLO: &str = "<message from='juliet@example.com/balcony' to='romeo@example.net' id='m1'>\
                      <body>hello</body></message>";
@@ -450,17 +450,6 @@ fn a_failed_decision_to_send_back_is_written_again_and_the_error_goes_back_once(
     let loaded = stage.ledger.load(stage.clock.now);
     assert!(loaded.open.is_empty());
     assert_eq!(loaded.settled.len(), 1);
-}
-
-#[test]
-fn a_provisional_answer_is_no_outcome() {
-    let mut stage = Stage::new();
-    stage.stanza(HELLO);
-    let request = stage.only_request();
-    stage.answer(&request, 180);
-    assert_eq!(stage.gateway.open_messages(), 1);
-    stage.bytes(&answer(&request, status(200).code(), &[]));
-    assert_eq!(stage.gateway.open_messages(), 0);
 }
 
 #[test]

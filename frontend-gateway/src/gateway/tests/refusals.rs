@@ -175,17 +175,6 @@ fn a_request_inside_of_a_dialog_that_does_not_exist_gets_481() {
 }
 
 #[test]
-fn a_malformed_message_is_answered_and_the_flow_goes_on() {
-    let mut stage = Stage::new();
-    let bad =
-        s2x("romeo@example.net", "juliet@example.com").replace("MESSAGE sip:ju", "MESSAGE sip:j u");
-    stage.sip(&bad);
-    assert_eq!(stage.only_response().status().code(), 400);
-    stage.sip(&s2x("romeo@example.net", "juliet@example.com"));
-    assert_eq!(stage.stanzas.len(), 1);
-}
-
-#[test]
 fn an_edge_that_sends_what_it_must_not_gets_it_back_and_nothing_comes_of_it() {
     let good = x2s("juliet@example.com/r", "romeo@example.net");
     let envelope = |text: &str| link::wire::Envelope {

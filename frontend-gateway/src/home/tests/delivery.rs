@@ -52,6 +52,18 @@ fn a_message_that_was_answered_leaves_nothing_to_wake_up_for() {
 }
 
 #[test]
+fn a_provisional_answer_of_a_device_is_no_outcome() {
+    let mut stage = Stage::new();
+    stage.register(DESK, "romeo");
+    stage.send(GATEWAY, &message("1"));
+    let desk = stage.only_request(DESK);
+    stage.answer(DESK, &desk, 180);
+    assert!(stage.is_silent());
+    stage.answer(DESK, &desk, 200);
+    assert_eq!(said(&stage.only_response(GATEWAY)), "200 OK");
+}
+
+#[test]
 fn the_first_device_that_takes_a_message_counts_whatever_the_other_says() {
     for other in [200, 486, 603] {
         let mut stage = two_devices();

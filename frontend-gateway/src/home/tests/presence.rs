@@ -309,8 +309,7 @@ fn a_notify_goes_to_the_device_that_subscribed_and_after_the_last_one_to_any() {
         stage.send(DESK, &outgoing("s", expires));
         let subscribe = stage.only_request(GATEWAY);
         let expires = expires.to_string();
-        let answer = crate::testing::answer(&subscribe, code, &[("Expires", &expires)]);
-        stage.bytes(GATEWAY, &answer);
+        stage.answer_with(GATEWAY, &subscribe, code, &[("Expires", &expires)]);
         assert_eq!(stage.only_response(DESK).status().code(), code);
         for (number, flow) in [(1, first), (2, second)] {
             stage.send(GATEWAY, &incoming("s", number, state));

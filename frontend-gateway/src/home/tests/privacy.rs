@@ -53,8 +53,16 @@ fn messages_are_not_logged_when_they_are_kept_refused_or_given_up() {
         stage.advance_s(15 * 86_400);
         stage.store = Store::Fails;
         stage.send(GATEWAY, &message().replace("Call-ID: c", "Call-ID: e"));
-        stage.send(GATEWAY, &message().replace("Content-Type: text/plain", MARK));
+        stage.open(DESK);
+        for bad in [
+            message().replace("sip:romeo@example.net SIP", &format!("sip:{MARK} {MARK} SIP")),
+            message().replace("text/plain", &format!("{MARK};{MARK}")),
+            message().replace("Content-Type: text/plain", MARK),
+        ] {
+            stage.send(DESK, &bad);
+        }
     });
+    assert!(log.contains("a SIP message was refused"), "{log}");
     assert!(log.contains("a message is not kept"), "{log}");
     assert!(!log.contains(MARK), "{log}");
 }

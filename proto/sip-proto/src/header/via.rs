@@ -9,7 +9,7 @@ use crate::scan::{Scanner, push_number};
 use crate::uri::{Host, parse_host_port, parse_v6};
 
 /// What every branch begins with that is unique across space and time (RFC 3261 s.8.1.1.7).
-pub(crate) const MAGIC_COOKIE: &str = "z9hG4bK";
+pub const MAGIC_COOKIE: &str = "z9hG4bK";
 
 /// Where an element wants its responses: host and port of a Via.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

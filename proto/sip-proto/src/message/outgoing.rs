@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Body, Request};
+use super::{Addressing, Body, Request};
+use crate::error::HeaderError;
 use crate::header::{CSeq, CallId, HeaderName, MaxForwards, MediaType, NameAddr, TypedHeader, Via};
 use crate::headers::Headers;
 use crate::method::Method;
@@ -87,6 +88,30 @@ impl OutgoingRequest {
         self.body = Body(body);
     }
 
+    /// Returns the request as its receiver reads it, for one within the same process.
+    ///
+    /// # Errors
+    /// Fails when the receiver would refuse it: an address was made of parts that are none.
+    pub fn into_received(self, via: Via) -> Result<Request, HeaderError> {
+        let Self { method, uri, mut headers, body } = self;
+        headers.push_first(&via);
+        let address = |name| {
+            let value = headers.first(name).ok_or(HeaderError::missing(name))?;
+            NameAddr::parse(value).map_err(|error| HeaderError::malformed(name, error))
+        };
+        let addressing = Addressing {
+            via,
+            via_count: 1,
+            from: address(HeaderName::From)?,
+            to: address(HeaderName::To)?,
+            call_id: headers.required()?,
+            cseq: headers.required()?,
+        };
+        let mut request = Request::parsed(method, uri, addressing, headers);
+        request.set_body(body.0);
+        Ok(request)
+    }
+
     /// Returns the request as bytes with its Via.
     #[must_use]
     pub fn to_bytes(&self, via: &Via) -> Bytes {
@@ -147,6 +172,12 @@ impl OutgoingResponse {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Returns the reason phrase.
+    #[must_use]
+    pub fn reason_phrase(&self) -> &str {
+        &self.reason_phrase
     }
 
     /// Returns the header fields.

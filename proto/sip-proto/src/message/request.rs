@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::{Addressing, Body};
 use crate::error::HeaderError;
-use crate::header::{CSeq, CallId, HeaderName, MaxForwards, MediaType, NameAddr, TypedHeader, Via};
+use crate::header::{
+    CSeq, CallId, HeaderName, MaxForwards, MediaType, NameAddr, RecordRoute, TypedHeader, Via,
+};
 use crate::headers::Headers;
 use crate::method::Method;
 use crate::scan::Scanner;
@@ -136,6 +138,20 @@ impl Request {
             via.write(out);
             out.push_str(&others);
         });
+    }
+
+    /// Removes what proves the sender to this element, which is no other one's business.
+    pub fn remove_credentials(&mut self) {
+        let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        if names.iter().any(|name| self.head.headers.has(*name)) {
+            let head = Arc::make_mut(&mut self.head);
+            names.into_iter().for_each(|name| head.headers.remove(name));
+        }
+    }
+
+    /// Puts a proxy on the path of the dialog that the request begins (RFC 3261 s.16.6 step 4).
+    pub fn record_route(&mut self, hop: NameAddr) {
+        Arc::make_mut(&mut self.head).headers.push_first(&RecordRoute(vec![hop]));
     }
 
     /// Returns the request as bytes, parsed, unfolded and written again.

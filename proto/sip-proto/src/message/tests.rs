@@ -212,3 +212,48 @@ fn a_built_request_reads_back() {
     assert!(!request.headers().has(HeaderName::Route));
     assert_eq!(request.headers().typed::<Contact>(), Ok(None));
 }
+
+#[test]
+fn a_request_within_the_process_is_what_its_bytes_would_be() {
+    let uri = Uri::parse("sip:romeo@example.net").unwrap();
+    let from = NameAddr::new(Uri::parse("sip:juliet@example.com;gr=x").unwrap()).with_tag("1");
+    let mut outgoing = OutgoingRequest::new(RequestParts {
+        method: Method::Subscribe,
+        uri: &uri,
+        from: &from.with_display_name("Jul\"iet"),
+        to: &NameAddr::new(uri.clone()).with_tag("2"),
+        call_id: &CallId::parse("D9AA95FD-2BD5").unwrap(),
+        sequence_number: 7,
+    });
+    outgoing.headers_mut().push(&Expires(60));
+    outgoing.set_body(&MediaType::parse("text/plain").unwrap(), Bytes::from_static(b"Hallo"));
+    let sent_by = SentBy { host: Host::parse("edge.example.com").unwrap(), port: None };
+    let via = Via::new("TCP", sent_by, "z9hG4bK1");
+    let read = request(&text(&outgoing.to_bytes(&via)));
+    let handed_over = outgoing.into_received(via).unwrap();
+    assert_eq!(handed_over.to_bytes(), read.to_bytes());
+    assert_eq!(handed_over.from(), read.from());
+    assert_eq!(handed_over.to(), read.to());
+    assert_eq!(handed_over.call_id(), read.call_id());
+    assert_eq!(handed_over.cseq(), read.cseq());
+    assert_eq!(handed_over.via(), read.via());
+    let answers = [&handed_over, &read]
+        .map(|request| OutgoingResponse::to(request, StatusCode::OK, None).to_bytes());
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
+fn an_element_puts_itself_on_the_path_and_keeps_credentials_to_itself() {
+    let recorded = "Record-Route: <sip:far.example;lr>\r\n";
+    let proven = NOTIFY.replace("o: presence", "Authorization: Digest x=\"y\"\r\no: presence");
+    let mut request = request(&proven.replace("X-Unknown", &format!("{recorded}X-Unknown")));
+    let before = request.clone();
+    request.remove_credentials();
+    let hop = Uri::parse("sip:near.example;lr").unwrap();
+    request.record_route(NameAddr::new(hop));
+    let routes: Vec<&str> = request.headers().rows(HeaderName::RecordRoute).collect();
+    assert_eq!(routes, ["<sip:near.example;lr>", "<sip:far.example;lr>"], "the last one first");
+    assert!(!request.headers().has(HeaderName::Authorization));
+    assert!(before.headers().has(HeaderName::Authorization), "a clone is not changed");
+    assert_eq!(request.headers().first(HeaderName::To), before.headers().first(HeaderName::To));
+}

@@ -20,7 +20,7 @@ use crate::header::{
     Accept, CallId, Contact, Event, Expires, NameAddr, SubscriptionState, SubscriptionStatus,
 };
 use crate::ids::IdSource;
-use crate::message::{OutgoingRequest, Request, RequestParts, Response};
+use crate::message::{FinalResponse, OutgoingRequest, Request, RequestParts};
 use crate::method::Method;
 use crate::refusal::Refusal;
 use crate::status::StatusCode;
@@ -200,7 +200,7 @@ impl Subscriber {
     }
 
     /// Takes the final response to a SUBSCRIBE.
-    pub fn handle_response(&mut self, id: SubscribeId, response: &Response, now: Instant) {
+    pub fn handle_response(&mut self, id: SubscribeId, response: FinalResponse<'_>, now: Instant) {
         match self.attempt.first() {
             Some(first) if first.unanswered == Some(id) => {
                 self.handle_first_response(first, response, now);

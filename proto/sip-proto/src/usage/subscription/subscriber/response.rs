@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{FirstSubscribe, Goal};
 use super::{EndCause, Resubscribe, SubscribeId, Subscriber, SubscriberEvent, ends_subscription};
 use crate::header::{Expires, MinExpires, RetryAfter};
-use crate::message::Response;
+use crate::message::FinalResponse;
 use crate::status::StatusCode;
 
 /// Longest interval that a 423 can talk us into, in seconds.
@@ -15,10 +15,10 @@ impl Subscriber {
     pub(super) fn handle_first_response(
         &mut self,
         first: FirstSubscribe,
-        response: &Response,
+        response: FinalResponse<'_>,
         now: Instant,
     ) {
-        if response.status().is_success() {
+        if response.status.is_success() {
             let granted = granted(response, first.interval_seconds);
             for usage in &mut self.usages {
                 usage.shorten(granted, &self.terms, now);
@@ -34,7 +34,7 @@ impl Subscriber {
             Some(longer) => self.send_first(first.sequence_number + 1, longer, now),
             None => {
                 let resubscribe = Resubscribe::Later(retry_after(response));
-                self.end_attempt(EndCause::Refused(response.status()), resubscribe);
+                self.end_attempt(EndCause::Refused(response.status), resubscribe);
             }
         }
     }
@@ -42,7 +42,7 @@ impl Subscriber {
     pub(super) fn handle_refresh_response(
         &mut self,
         id: SubscribeId,
-        response: &Response,
+        response: FinalResponse<'_>,
         now: Instant,
     ) {
         let Some(index) = self.usages.iter().position(|usage| usage.awaits(id)) else {
@@ -51,10 +51,10 @@ impl Subscriber {
         let Some(usage) = self.usages.get_mut(index) else {
             return;
         };
-        let status = response.status();
+        let status = response.status;
         let awaited = usage.awaited();
         if status.is_success() {
-            usage.dialog.refresh_target(response.headers().typed().ok().flatten().as_ref());
+            usage.dialog.refresh_target(response.headers.typed().ok().flatten().as_ref());
             let asked = awaited.map_or(0, |awaited| awaited.interval_seconds);
             usage.answered(granted(response, asked), &self.terms, now);
             return;
@@ -98,21 +98,21 @@ impl Subscriber {
 }
 
 /// RFC 6665 s.4.1.2.1: the interval granted can be smaller than that asked for and never larger.
-fn granted(response: &Response, asked_seconds: u32) -> u32 {
-    let expires = response.headers().typed::<Expires>().ok().flatten();
+fn granted(response: FinalResponse<'_>, asked_seconds: u32) -> u32 {
+    let expires = response.headers.typed::<Expires>().ok().flatten();
     expires.map_or(asked_seconds, |Expires(seconds)| seconds.min(asked_seconds))
 }
 
 /// Returns what a 423 asks for, when it is longer than what it refuses.
-fn longer_interval(response: &Response, refused_seconds: u32) -> Option<u32> {
-    if response.status() != StatusCode::INTERVAL_TOO_BRIEF || refused_seconds == 0 {
+fn longer_interval(response: FinalResponse<'_>, refused_seconds: u32) -> Option<u32> {
+    if response.status != StatusCode::INTERVAL_TOO_BRIEF || refused_seconds == 0 {
         return None;
     }
-    let MinExpires(seconds) = response.headers().typed::<MinExpires>().ok().flatten()?;
+    let MinExpires(seconds) = response.headers.typed::<MinExpires>().ok().flatten()?;
     (seconds > refused_seconds && seconds <= MIN_EXPIRES_SECONDS_MAX).then_some(seconds)
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
-    let RetryAfter(seconds) = response.headers().typed::<RetryAfter>().ok().flatten()?;
+fn retry_after(response: FinalResponse<'_>) -> Option<Duration> {
+    let RetryAfter(seconds) = response.headers.typed::<RetryAfter>().ok().flatten()?;
     Some(Duration::from_secs(seconds.into()))
 }

@@ -65,7 +65,7 @@ impl Run {
             let (name, value) = row.split_once(": ").unwrap();
             response.headers_mut().push_text(HeaderName::parse(name), value);
         }
-        self.subscriber.handle_response(*id, &answered(&response), self.now);
+        self.subscriber.handle_response(*id, (&answered(&response)).into(), self.now);
     }
 
     fn notify_with(&mut self, tag: &str, cseq: u32, rows: &str) -> Result<Notified, Refusal> {

@@ -1,0 +1,93 @@
+//! Requests between the gateway and the inside of the same process: each has one answer, or none in
+//! its time.
+//!
+//! Within the process nothing is lost or repeated, so that there is no transaction to keep: an
+//! exchange is a number that comes back with the answer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use sip_proto::transaction::TIMER_F;
+
+/// The asking side's number of one request; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExchangeId(pub u64);
+
+/// The requests of one side that wait for their answers. `P` says what a request is to it.
+#[derive(Debug)]
+pub struct Exchanges<P> {
+    last_id: u64,
+    waiting: BTreeMap<ExchangeId, P>,
+    /// In the order in which they end, which is that of their numbers.
+    deadlines: VecDeque<(Instant, ExchangeId)>,
+}
+
+impl<P> Default for Exchanges<P> {
+    fn default() -> Self {
+        Self { last_id: 0, waiting: BTreeMap::new(), deadlines: VecDeque::new() }
+    }
+}
+
+impl<P> Exchanges<P> {
+    /// Takes a request; it waits as long as a transaction does (RFC 3261 s.17.1.2.2).
+    pub fn begin(&mut self, purpose: P, now: Instant) -> ExchangeId {
+        self.last_id += 1;
+        let id = ExchangeId(self.last_id);
+        self.waiting.insert(id, purpose);
+        self.deadlines.push_back((now + TIMER_F, id));
+        id
+    }
+
+    /// Ends the exchange that an answer belongs to; a second answer belongs to none.
+    pub fn end(&mut self, id: ExchangeId) -> Option<P> {
+        let purpose = self.waiting.remove(&id)?;
+        self.forget_ended();
+        Some(purpose)
+    }
+
+    /// Ends one exchange that has waited too long.
+    pub fn take_expired(&mut self, now: Instant) -> Option<P> {
+        let (deadline, id) = *self.deadlines.front()?;
+        if deadline > now { None } else { self.end(id) }
+    }
+
+    /// Returns when [`Exchanges::take_expired`] has something to take.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    fn forget_ended(&mut self) {
+        while self.deadlines.front().is_some_and(|(_, id)| !self.waiting.contains_key(id)) {
+            self.deadlines.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use sip_proto::transaction::TIMER_F;
+
+    use super::Exchanges;
+
+    #[test]
+    fn each_exchange_ends_once_by_its_answer_or_in_its_time() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        let mut exchanges = Exchanges::default();
+        let [first, second] = ["first", "second"].map(|it| exchanges.begin(it, start));
+        let third = exchanges.begin("third", later);
+        assert_eq!(exchanges.end(second), Some("second"));
+        assert_eq!(exchanges.end(second), None);
+        assert_eq!(exchanges.poll_timeout(), Some(start + TIMER_F));
+        assert_eq!(exchanges.take_expired(start + TIMER_F - Duration::from_millis(1)), None);
+        assert_eq!(exchanges.take_expired(start + TIMER_F), Some("first"));
+        assert_eq!(exchanges.take_expired(start + TIMER_F), None);
+        assert_eq!(exchanges.end(first), None, "too late");
+        assert_eq!(exchanges.poll_timeout(), Some(later + TIMER_F));
+        assert_eq!(exchanges.end(third), Some("third"));
+        assert_eq!(exchanges.poll_timeout(), None);
+        assert!(exchanges.begin("fourth", later) > third, "numbers are never used again");
+    }
+}
