@@ -13,6 +13,8 @@ use super::contoso::{JULIET_JID, JULIET_URI, ROMEO_JID, World, start};
 
 const NED: Account<'static> =
     Account { user: "ned", domain: "contoso.example", password: "ned-secret" };
+const NED_JID: &str = "ned@contoso.example";
+const NED_URI: &str = "sip:ned@contoso.example";
 
 fn refused(juliet: &mut XmppUser, to: &str) -> StanzaError {
     juliet.say(to, "are you there?");
@@ -51,10 +53,10 @@ fn an_xmpp_sender_learns_why() {
         assert!(unknown.text.is_some_and(|text| !text.is_empty()));
         assert_explained(&world, JULIET_JID, "nobody@contoso.example", "home-user");
 
-        let no_access = refused(&mut juliet, "ned@contoso.example");
+        let no_access = refused(&mut juliet, NED_JID);
         assert_eq!(no_access.condition.as_deref(), Some("forbidden"));
         assert!(no_access.text.is_some_and(|text| text.contains("may not communicate with XMPP")));
-        assert_explained(&world, JULIET_JID, "ned@contoso.example", "xmpp-access");
+        assert_explained(&world, JULIET_JID, NED_JID, "xmpp-access");
 
         assert_eq!(romeo.register(0).status, 200);
         juliet.say(ROMEO_JID, "kept");
@@ -76,7 +78,11 @@ fn a_sip_sender_learns_why() {
             "{OPEN_POLICY}\n[[external_access_policy]]\nscope = \"user\"\nname = \"inside\"\n\
              users = [\"ned@contoso.example\"]\nfederation_access = false\nxmpp_access = true\n"
         );
-        let setup = Setup { policy: &policy, ..Setup::default() };
+        let setup = Setup {
+            policy: &policy,
+            home_settings: "messages_per_user_max = 1",
+            ..Setup::default()
+        };
         let world = start(place, &setup, Situation::Certified, |prosody| prosody);
         let _juliet = world.juliet(place);
         let mut romeo = world.romeo(place);
@@ -99,8 +105,18 @@ fn a_sip_sender_learns_why() {
         let no_access = ned.say(JULIET_URI, "hello?");
         assert_eq!(no_access.status, 403);
         assert!(no_access.received.start_line.contains("may not communicate"));
-        assert_explained(&world, "ned@contoso.example", JULIET_JID, "federation-access");
+        assert_explained(&world, NED_JID, JULIET_JID, "federation-access");
         assert_eq!(ned.subscribe(JULIET_URI, 600).response.status, 403);
+
+        assert_eq!(ned.register(0).status, 200);
+        assert_eq!(romeo.say(NED_URI, "kept").status, 202);
+        let full = romeo.say(NED_URI, "too much");
+        assert_eq!(full.status, 480);
+        assert!(full.received.start_line.contains("is full"), "{}", full.received.start_line);
+        assert_explained(&world, ROMEO_JID, NED_JID, "home-store");
+        assert_eq!(ned.register(600).status, 200);
+        ned.expect_text("kept", Deadline::after_s(20));
+        assert!(world.appliance.explain(ROMEO_JID, NED_JID).0);
     });
 }
 
