@@ -8,6 +8,7 @@
 //! | the outcome of what was sent | `handle_settled`, `handle_answer` | whoever sent it |
 //! | the outcome of a commit | [`Gateway::handle_commit`] | the `Step` that waits for it |
 
+mod counters;
 mod iq;
 mod notices;
 mod outcomes;
@@ -52,6 +53,7 @@ use crate::facts::Facts;
 use crate::journal::Journal;
 use crate::links::{EdgeId, LinkEvent, LinkViolation, Links, Outbound};
 use crate::store::{Loaded, Write};
+use counters::Counters;
 use notices::Notices;
 use pager_x2s::Conversations;
 use purposes::{Purpose, RequestPurpose, Step};
@@ -91,6 +93,7 @@ pub struct Gateway {
     debts: Debts,
     s2x: S2xSubscriptions,
     exchanges: Exchanges<RequestPurpose>,
+    counters: Counters,
     effects: VecDeque<GatewayEffect>,
 }
 
@@ -121,6 +124,7 @@ impl Gateway {
             debts: Debts::default(),
             s2x: S2xSubscriptions::restore(&authorisations, &loaded.dialogs, now),
             exchanges: Exchanges::default(),
+            counters: Counters::default(),
             effects: VecDeque::new(),
             ids: IdSource::new(seed),
         };
@@ -438,9 +442,15 @@ impl Gateway {
 
     /// Derives a word of 16 hexadecimal digits likewise.
     fn derive_word(&self, parts: &[&str]) -> String {
-        let half = u128::from_be_bytes(self.derive(parts)) >> 64;
-        format!("{half:016x}")
+        let [word, _] = words(self.derive(parts));
+        word
     }
+}
+
+/// Returns two words of 16 hexadecimal digits each.
+fn words(derived: [u8; 16]) -> [String; 2] {
+    let number = u128::from_be_bytes(derived);
+    [(number >> 64) as u64, number as u64].map(|half| format!("{half:016x}"))
 }
 
 #[cfg(test)]

@@ -66,8 +66,7 @@ impl Gateway {
             Outcome::Delivered => "delivered",
             Outcome::Bounced(_) => "bounced",
         };
-        metrics::counter!("gateway_messages_total", "direction" => direction, "outcome" => label)
-            .increment(1);
+        self.counters.settled(record.direction, &outcome).increment(1);
         tracing::debug!(correlation_id, direction, outcome = label, "a message has its outcome");
         if let Outcome::Bounced(reason) = &outcome {
             let condition = &reason.condition;

@@ -14,7 +14,7 @@ use xmpp_proto::xml::{Element, parse_document, write_document};
 
 use super::outcomes::written_limits;
 use super::stanzas::{Arrived, Verdict, refused};
-use super::{Gateway, RequestPurpose, Step};
+use super::{Gateway, RequestPurpose, Step, words};
 use crate::clock::Now;
 use crate::facts::Facts;
 use crate::journal::Standing;
@@ -53,7 +53,7 @@ struct Accepting {
     envelopes: Vec<(EdgeId, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Item {
     id: u64,
     from: Jid,
@@ -222,17 +222,17 @@ impl Gateway {
 
     /// Sends the message whose turn it is.
     pub(super) fn send_first(&mut self, key: &Key, now: Now) {
-        let Some(queue) = self.conversations.queues.get_mut(key) else { return };
-        let Some(mut item) = queue.pop_front() else { return };
+        let queue = self.conversations.queues.get_mut(key);
+        let Some(item) = queue.and_then(VecDeque::front_mut) else { return };
         item.first_sent.get_or_insert(now.instant);
         let id = item.id;
         let request = match item.request.take() {
             Some(request) => Ok(*request),
-            None => self.build(&item),
+            None => {
+                let item = item.clone();
+                self.build(&item)
+            }
         };
-        if let Some(queue) = self.conversations.queues.get_mut(key) {
-            queue.push_front(item);
-        }
         match request {
             Ok(request) => self.send_request(request, RequestPurpose::Message(id), now),
             Err(error) => self.return_message(id, error, now),
@@ -243,10 +243,9 @@ impl Gateway {
         let users = [item.from.bare(), item.to.bare()];
         let [from, to] = [&users[0], &users[1]].map(ToString::to_string);
         let thread = item.text.thread.as_deref().unwrap_or_default();
-        let derived = self.derive_word(&["call-id", &from, &to, thread]);
+        let [derived, from_tag] = words(self.derive(&["thread", &from, &to, thread]));
         let derived = format!("{derived}@{}", item.from.domain().to_ascii());
-        let call_id = self.threads.call_id(users, thread, derived);
-        let from_tag = self.derive_word(&["tag", &from, &to, &call_id]);
+        let call_id = self.threads.call_id(&users, thread, derived);
         let malformed = || StanzaError::new(StanzaCondition::JidMalformed);
         let call_id = CallId::parse(&call_id).map_err(|_| malformed())?;
         let identifiers = Identifiers {

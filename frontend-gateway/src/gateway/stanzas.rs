@@ -104,8 +104,7 @@ impl Gateway {
 
     fn judge(&mut self, arrived: &Arrived<'_>, facts: Facts<'_>, now: Now) -> Verdict {
         let Some(stanza) = Stanza::of(arrived.element) else { return Verdict::Done };
-        metrics::counter!("gateway_stanzas_received_total", "kind" => stanza.kind().name())
-            .increment(1);
+        self.counters.received(stanza.kind()).increment(1);
         self.x2s.seen(&arrived.from.bare(), now);
         match stanza.kind() {
             StanzaKind::Message => self.handle_message(arrived, facts, now),

@@ -32,16 +32,16 @@ impl Threads {
     ///
     /// It is the thread itself where SIP can carry that and no other two users use it; else
     /// `derived`, which the owner makes from the thread and the users.
-    pub(super) fn call_id(&mut self, users: [Jid; 2], thread: &str, derived: String) -> String {
+    pub(super) fn call_id(&mut self, users: &[Jid; 2], thread: &str, derived: String) -> String {
         let fits = thread.len() <= CALL_ID_BYTES_MAX && CallId::parse(thread).is_ok();
         let own =
-            |known: &Thread| known.users == users || known.users.iter().eq(users.iter().rev());
+            |known: &Thread| known.users == *users || known.users.iter().eq(users.iter().rev());
         if fits && self.known.get(thread).is_none_or(own) {
-            self.remember(thread.to_owned(), users, thread);
+            self.remember(thread, users, thread);
             return thread.to_owned();
         }
         if thread.len() <= THREAD_BYTES_MAX {
-            self.remember(derived.clone(), users, thread);
+            self.remember(&derived, users, thread);
         }
         derived
     }
@@ -60,8 +60,8 @@ impl Threads {
         }
     }
 
-    fn remember(&mut self, call_id: String, users: [Jid; 2], thread: &str) {
-        if self.known.contains_key(&call_id) {
+    fn remember(&mut self, call_id: &str, users: &[Jid; 2], thread: &str) {
+        if self.known.contains_key(call_id) {
             return;
         }
         if self.order.len() >= THREADS_MAX
@@ -69,8 +69,9 @@ impl Threads {
         {
             self.known.remove(&oldest);
         }
-        self.order.push_back(call_id.clone());
-        self.known.insert(call_id, Thread { users, thread: thread.to_owned() });
+        self.order.push_back(call_id.to_owned());
+        let thread = Thread { users: users.clone(), thread: thread.to_owned() };
+        self.known.insert(call_id.to_owned(), thread);
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn a_thread_is_its_own_call_id_for_the_two_users_that_use_it_first() {
         let mut threads = Threads::default();
-        let mut call_id = |first, second| threads.call_id(users(first, second), "t1", "d".into());
+        let mut call_id = |first, second| threads.call_id(&users(first, second), "t1", "d".into());
         assert_eq!(call_id("a@x.example", "b@y.example"), "t1");
         assert_eq!(call_id("b@y.example", "a@x.example"), "t1");
         assert_eq!(call_id("c@x.example", "b@y.example"), "d");
@@ -102,7 +103,7 @@ mod tests {
         let users = users("a@x.example", "b@y.example");
         for thread in ["t 1\nx", "é", &"x".repeat(200), &"x".repeat(1024)] {
             let derived = format!("d{}", thread.len());
-            assert_eq!(threads.call_id(users.clone(), thread, derived.clone()), derived);
+            assert_eq!(threads.call_id(&users, thread, derived.clone()), derived);
             assert_eq!(threads.thread(&users, &derived), thread);
         }
     }
@@ -112,11 +113,11 @@ mod tests {
         let mut threads = Threads::default();
         let users = users("a@x.example", "b@y.example");
         for thread in ["", &"x".repeat(1025)] {
-            assert_eq!(threads.call_id(users.clone(), thread, "d".into()), "d");
+            assert_eq!(threads.call_id(&users, thread, "d".into()), "d");
             assert_eq!(threads.thread(&users, "d"), "d");
         }
         assert!(threads.known.values().all(|it| it.thread.is_empty()), "long ones take no room");
-        assert_eq!(threads.call_id(users, "d", "e".into()), "d", "it goes on in the thread");
+        assert_eq!(threads.call_id(&users, "d", "e".into()), "d", "it goes on in the thread");
     }
 
     #[test]
@@ -124,7 +125,7 @@ mod tests {
         let mut threads = Threads::default();
         for number in 0..THREADS_MAX + 10 {
             let users = users("a@x.example", "b@y.example");
-            threads.call_id(users, &format!("t{number}"), String::new());
+            threads.call_id(&users, &format!("t{number}"), String::new());
         }
         assert_eq!((threads.known.len(), threads.order.len()), (THREADS_MAX, THREADS_MAX));
     }
