@@ -29,8 +29,10 @@ use crate::admission::Admitted;
 use crate::hub::{Inbound, Settling};
 use crate::hub_driver::{HubInput, HubSender};
 
-/// Stanzas of one stream that may be unsettled; beyond that its socket is not read.
+/// Stanzas of one stream that may be unsettled, and their bytes; beyond that its socket is not
+/// read.
 const UNSETTLED_MAX: usize = link::CREDIT_INITIAL as usize;
+const UNSETTLED_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long the stanzas of a stream that has ended may take to be settled: longer than the hub
 /// takes to give up on a front end.
@@ -81,6 +83,7 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
         registration,
         number,
         unsettled: VecDeque::new(),
+        unsettled_bytes: 0,
         first_index: 0,
         open: Vec::new(),
         is_refused: false,
@@ -100,6 +103,7 @@ struct Driver {
     registration: Registration,
     number: u64,
     unsettled: VecDeque<Pending>,
+    unsettled_bytes: usize,
     first_index: u64,
     open: Vec<(DomainPair, Proof)>,
     /// Whether the peer proved a domain but may have no further stream.
@@ -113,6 +117,7 @@ struct Pending {
     /// The stanza without its content, for an error in answer.
     envelope: Element,
     pair: DomainPair,
+    bytes: usize,
 }
 
 impl Driver {
@@ -125,7 +130,7 @@ impl Driver {
             let due = [self.machine.poll_timeout(), self.connection.write_deadline(), self.ended];
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             let attached = *self.around.attached.borrow();
-            let reading = self.ended.is_none() && attached && self.unsettled.len() < UNSETTLED_MAX;
+            let reading = self.ended.is_none() && attached && self.has_room();
             let paused = !reading && self.connection.waiting_bytes() == 0;
             tokio::select! {
                 command = self.registration.next_command() => self.handle_command(command),
@@ -158,6 +163,11 @@ impl Driver {
             let command = self.registration.next_command().await;
             self.handle_command(command);
         }
+    }
+
+    /// Says whether more stanzas may come before some are settled.
+    fn has_room(&self) -> bool {
+        self.unsettled.len() < UNSETTLED_MAX && self.unsettled_bytes < UNSETTLED_BYTES_MAX
     }
 
     /// Returns whether the connection goes on.
@@ -225,8 +235,8 @@ impl Driver {
             }
         }
         let mut count = 0;
-        while self.unsettled.front().is_some_and(|pending| pending.settled) {
-            self.unsettled.pop_front();
+        while let Some(settled) = self.unsettled.pop_front_if(|pending| pending.settled) {
+            self.unsettled_bytes -= settled.bytes;
             count += 1;
         }
         self.first_index += count;
@@ -333,7 +343,9 @@ impl Driver {
             pair: pair.clone(),
         };
         let envelope = without_content(&received.element);
-        self.unsettled.push_back(Pending { settled: false, envelope, pair: pair.clone() });
+        let bytes = inbound.stanza.len();
+        self.unsettled_bytes += bytes;
+        self.unsettled.push_back(Pending { settled: false, envelope, pair: pair.clone(), bytes });
         match barrier_answer(&received) {
             Some(id) => {
                 let stanza = Some((Box::new(inbound), self.registration.sender()));
@@ -349,7 +361,7 @@ impl Driver {
         let envelope = without_content(reply);
         let Some(pair) = pair_of_reply(reply) else { return };
         self.send_back(&pair, reply);
-        self.unsettled.push_back(Pending { settled: false, envelope, pair });
+        self.unsettled.push_back(Pending { settled: false, envelope, pair, bytes: 0 });
         self.handle_settled(index, Ok(()), Instant::now());
     }
 

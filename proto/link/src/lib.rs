@@ -31,7 +31,9 @@ pub const PORT: u16 = 23456;
 pub const VERSION: u32 = 1;
 
 /// The credit of a domain pair for which none has been granted, in envelopes.
-pub const CREDIT_INITIAL: u32 = 64;
+///
+/// As many as come while a front end writes a commit, so that few commits take many of them.
+pub const CREDIT_INITIAL: u32 = 256;
 
 /// The largest frame that either side accepts, in bytes.
 ///
