@@ -67,7 +67,7 @@ pub struct Driver {
     opener: Arc<Opener<Input>>,
     ready: watch::Sender<Waiting>,
     flows: Flows,
-    edges: BTreeMap<EdgeId, Attachment>,
+    edges: BTreeMap<EdgeId, (String, Attachment)>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     last_reply: u64,
 }
@@ -165,14 +165,14 @@ impl Driver {
         match input {
             LinkInput::Attached { number, name, attachment } => {
                 tracing::info!(edge = name, "attached to an edge");
-                self.edges.insert(EdgeId(number), attachment);
+                self.edges.insert(EdgeId(number), (name.clone(), attachment));
                 self.core.handle_attached(EdgeId(number), name, now);
             }
             LinkInput::Frame { number, frame } => {
                 if let Err(violation) = self.core.handle_frame(EdgeId(number), frame, now) {
                     metrics::counter!("gateway_link_violations_total").increment(1);
-                    tracing::error!(%violation, "an edge broke the rules of the link");
-                    self.edges.remove(&EdgeId(number));
+                    let edge = self.edges.remove(&EdgeId(number)).map(|(name, _)| name);
+                    tracing::error!(edge, %violation, "an edge broke the rules of the link");
                     self.core.handle_detached(EdgeId(number), now);
                 }
             }
@@ -218,7 +218,7 @@ impl Driver {
                 self.writer.send(Request::Messages { aor, count_max });
             }
             CoreEffect::Frame(edge, frame) => {
-                if let Some(attachment) = self.edges.get(&edge) {
+                if let Some((_, attachment)) = self.edges.get(&edge) {
                     attachment.send(frame);
                 }
             }

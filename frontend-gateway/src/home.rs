@@ -296,7 +296,9 @@ impl Home {
     pub fn handle_bytes(&mut self, id: FlowId, bytes: &[u8], facts: Facts<'_>, now: Now) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         flow.framer.handle_bytes(bytes);
+        let mut is_another = false;
         while let Some(frame) = self.flows.get_mut(&id).and_then(|it| it.framer.poll_frame()) {
+            is_another = true;
             match frame {
                 // RFC 5626 s.4.4.1: a ping of two line ends is answered with one.
                 Frame::Ping => self.transmit(id, Bytes::from_static(b"\r\n")),
@@ -305,8 +307,8 @@ impl Home {
             }
         }
         match self.flows.get(&id).is_some_and(|flow| flow.framer.is_inside_message()) {
-            // The time began with the first byte.
-            true if self.stalls.is_set(&id) => {}
+            // The time began with the first byte of this message.
+            true if self.stalls.is_set(&id) && !is_another => {}
             true => self.stalls.set(&id, Some(now.instant + MESSAGE_MAX)),
             false => self.stalls.set(&id, None),
         }

@@ -96,11 +96,19 @@ pub async fn keep<I: From<LinkInput>>(
             }
             Err(error) => {
                 metrics::counter!("gateway_link_failures_total").increment(1);
-                tracing::warn!(edge = address, %error, "no link to the edge");
+                let cause = root_cause(&error);
+                tracing::warn!(edge = address, %error, cause, "no link to the edge");
             }
         }
         tokio::time::sleep(back_off.next(random())).await;
     }
+}
+
+/// Returns what lies behind an error: tonic says of every one that a transport has failed.
+fn root_cause(error: &LinkError) -> Option<String> {
+    let first = std::error::Error::source(error);
+    let causes = std::iter::successors(first, |cause| cause.source());
+    causes.last().map(ToString::to_string)
 }
 
 /// Tells the operator, once, that an address is not used; `told` remembers for which edge.

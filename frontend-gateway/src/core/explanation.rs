@@ -112,7 +112,7 @@ impl Lines {
         let (policy, question) = on;
         let verdict = match result {
             Ok(()) => Ok(gate.finding(policy, question)),
-            Err(refusal) => Err(format!("{refusal}; remedy: {}", refusal.remedy())),
+            Err(refusal) => Err(format!("{refusal}; remedy: {}", refusal.remedy(Jid::clone))),
         };
         self.gate(gate.name(), verdict);
     }

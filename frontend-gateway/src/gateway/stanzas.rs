@@ -1,5 +1,6 @@
 //! Stanzas that come from partners: checked again, judged, and given to whoever they are for.
 
+use host::log::identity;
 use link::wire::{Bounced, Envelope, StreamReport, stream_report};
 use xmpp_proto::jid::{Domain, Jid};
 use xmpp_proto::limits::Limits;
@@ -189,7 +190,8 @@ pub(super) fn record_refusal(refusal: &Refusal, correlation_id: &str, direction:
     let rule = refusal.gate().name();
     metrics::counter!("gateway_policy_refused_total", "rule" => rule, "direction" => direction)
         .increment(1);
-    tracing::info!(correlation_id, rule, direction, remedy = refusal.remedy(), "policy refused it");
+    let remedy = refusal.remedy(|user| identity(&user.to_string()).to_string());
+    tracing::info!(correlation_id, rule, direction, remedy, "policy refused it");
 }
 
 pub(super) fn refused(condition: StanzaCondition, text: &str) -> Verdict {

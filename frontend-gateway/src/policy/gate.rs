@@ -206,8 +206,9 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// Says what an administrator must change, for `explain` and the log.
-    pub fn remedy(&self) -> String {
+    /// Says what an administrator must change, for `explain` and the log; `shown` says how users
+    /// appear there.
+    pub fn remedy<T: fmt::Display>(&self, shown: impl Fn(&Jid) -> T) -> String {
         match self {
             Self::NotLocal { domain } => {
                 format!("add a [[local_domain]] for {domain}, or correct the address")
@@ -224,11 +225,15 @@ impl Refusal {
                 format!("set xmpp_access = true in {scope}, or grant the user another policy")
             }
             Self::Denied { user, contact } => {
-                format!("frontend-gateway user allow {user} {contact}")
+                format!("frontend-gateway user allow {} {}", shown(user), shown(contact))
             }
-            Self::NotAContact { user, contact } => format!(
-                "{user} subscribes to {contact}, or: frontend-gateway user allow {user} {contact}"
-            ),
+            Self::NotAContact { user, contact } => {
+                let (user, contact) = (shown(user), shown(contact));
+                format!(
+                    "{user} subscribes to {contact}, \
+                     or: frontend-gateway user allow {user} {contact}"
+                )
+            }
         }
     }
 }

@@ -124,7 +124,14 @@ fn without_any_access_policy_nothing_is_allowed() {
     };
     let refusal = policy.unwrap().decide(&question).unwrap_err();
     assert!(matches!(refusal, Refusal::NoFederationAccess { .. }));
-    assert!(refusal.remedy().contains("no external access policy"), "{}", refusal.remedy());
+    let remedy = refusal.remedy(Jid::clone);
+    assert!(remedy.contains("no external access policy"), "{remedy}");
+    let denied = Refusal::Denied { user: user.clone(), contact: contact.clone() };
+    for refusal in [denied, Refusal::NotAContact { user, contact }] {
+        let remedy = refusal.remedy(|user| user.domain().to_string());
+        assert!(remedy.contains("allow contoso.example fabrikam.example"), "{remedy}");
+        assert!(!remedy.contains('@'), "the log may not name users: {remedy}");
+    }
 }
 
 fn errors(document: &str) -> Vec<String> {

@@ -267,3 +267,26 @@ fn a_message_in_pieces_has_ten_seconds_from_its_first_one_on_its_own_flow() {
     stage.advance_s(60);
     assert_eq!(stage.home.stalls.next(), None, "it is closed once");
 }
+
+#[test]
+fn a_device_whose_messages_overlap_in_its_writes_is_not_taken_for_one_that_stalls() {
+    let mut stage = Stage::new();
+    stage.open(DESK);
+    let (begin, rest) = ("OPTIONS sip:example.net SIP/2.0\r\nVia: ", |number: u32| {
+        format!(
+            "SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n\
+             From: <sip:romeo@example.net>;tag=1\r\nTo: <sip:example.net>\r\nCall-ID: o\r\n\
+             CSeq: {number} OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+    });
+    stage.bytes(DESK, begin.as_bytes());
+    for number in 1..=4 {
+        stage.advance_s(6);
+        stage.bytes(DESK, format!("{}{begin}", rest(number)).as_bytes());
+        assert_eq!(said(&stage.only_response(DESK)), "200 OK");
+    }
+    stage.advance_s(9);
+    assert!(stage.closed.is_empty());
+    stage.advance_s(1);
+    assert!(!stage.closed.is_empty(), "the last one is not finished");
+}
