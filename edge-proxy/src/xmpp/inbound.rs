@@ -133,7 +133,13 @@ impl Driver {
             let reading = self.ended.is_none() && attached && self.has_room();
             let paused = !reading && self.connection.waiting_bytes() == 0;
             tokio::select! {
-                command = self.registration.next_command() => self.handle_command(command),
+                command = self.registration.next_command() => {
+                    self.handle_command(command);
+                    // What else waits goes out in the same write.
+                    while let Some(command) = self.registration.waiting_command() {
+                        self.handle_command(command);
+                    }
+                }
                 bytes = self.connection.progress(reading), if !paused => {
                     if !self.handle_bytes(bytes, reading) {
                         break;

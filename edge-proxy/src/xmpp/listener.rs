@@ -120,6 +120,11 @@ impl Registration {
         }
     }
 
+    /// Returns the next command that waits, if one does.
+    pub fn waiting_command(&mut self) -> Option<InboundCommand> {
+        self.commands.try_recv().ok()
+    }
+
     /// Counts the stream for the partner that it has proven to be of; returns whether the
     /// partner may have one more.
     pub fn count_for(&mut self, partner: &Partner) -> bool {
