@@ -8,7 +8,7 @@
 //!                        +-------> Bouncing ----------> Bounced
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::clock::Now;
 use crate::store::Write;
@@ -41,8 +41,8 @@ pub struct Journal {
     open: BTreeMap<u64, JournalRecord>,
     /// Number, origin and time of the settled, the oldest first.
     settled: VecDeque<(u64, Origin, u64)>,
-    origins: BTreeMap<Origin, u64>,
-    outcomes: BTreeMap<u64, Outcome>,
+    origins: HashMap<Origin, u64>,
+    outcomes: HashMap<u64, Outcome>,
 }
 
 impl Journal {

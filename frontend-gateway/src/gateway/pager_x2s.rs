@@ -1,7 +1,7 @@
 //! Pager-mode messages from XMPP users to SIP users: accepted, sent one by one, settled.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use sip_proto::StatusCode;
@@ -39,9 +39,9 @@ pub(super) type Key = (Jid, Jid);
 /// Messages of XMPP users that have no outcome, by conversation; one of each is under way.
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
-    accepting: BTreeMap<u64, Accepting>,
-    queues: BTreeMap<Key, VecDeque<Item>>,
-    keys: BTreeMap<u64, Key>,
+    accepting: HashMap<u64, Accepting>,
+    queues: HashMap<Key, VecDeque<Item>>,
+    keys: HashMap<u64, Key>,
     retries: BTreeMap<Instant, Vec<u64>>,
     open: BTreeMap<Domain, usize>,
 }
