@@ -266,7 +266,7 @@ impl Driver {
                 // RFC 6120 s.4.9.3.17: what came with a stream that is too many is not served.
                 ReceivingEvent::Stanza(_) | ReceivingEvent::Bounce(_) if self.is_refused => {}
                 ReceivingEvent::Stanza(received) => self.handle_stanza(*received).await,
-                ReceivingEvent::Bounce(reply) => self.handle_bounce(&reply),
+                ReceivingEvent::Bounce(reply) => self.handle_bounce(reply),
                 ReceivingEvent::Closed(reason) => {
                     let cause = reason.cause.label();
                     metrics::counter!("edge_xmpp_inbound_closed_total", "cause" => cause)
@@ -332,8 +332,8 @@ impl Driver {
         let correlation_id = crate::correlation_id();
         metrics::counter!("edge_xmpp_stanzas_received_total").increment(1);
         tracing::debug!(
-            correlation_id, stream = self.number, from = %identity(&received.from.to_string()),
-            to = %identity(&received.to.to_string()), kind = received.element.local(),
+            correlation_id, stream = self.number, from = %identity(received.from.as_str()),
+            to = %identity(received.to.as_str()), kind = received.element.local(),
             "a stanza from a partner"
         );
         let inbound = Inbound {
@@ -348,11 +348,12 @@ impl Driver {
             settling: Settling { stream: self.number, index },
             pair: pair.clone(),
         };
-        let envelope = without_content(&received.element);
+        let barrier_answer = barrier_answer(&received);
+        let envelope = without_content(received.element);
         let bytes = inbound.stanza.len();
         self.unsettled_bytes += bytes;
         self.unsettled.push_back(Pending { settled: false, envelope, pair: pair.clone(), bytes });
-        match barrier_answer(&received) {
+        match barrier_answer {
             Some(id) => {
                 let stanza = Some((Box::new(inbound), self.registration.sender()));
                 self.around.pool.send(&pair, PartnerCommand::BarrierAnswer { id, stanza });
@@ -362,11 +363,11 @@ impl Driver {
         }
     }
 
-    fn handle_bounce(&mut self, reply: &Element) {
+    fn handle_bounce(&mut self, reply: Element) {
         let index = self.first_index + self.unsettled.len() as u64;
+        let Some(pair) = pair_of_reply(&reply) else { return };
+        self.send_back(&pair, &reply);
         let envelope = without_content(reply);
-        let Some(pair) = pair_of_reply(reply) else { return };
-        self.send_back(&pair, reply);
         self.unsettled.push_back(Pending { settled: false, envelope, pair, bytes: 0 });
         self.handle_settled(index, Ok(()), Instant::now());
     }
@@ -406,9 +407,14 @@ const fn wire_proof(proof: Option<Proof>) -> WireProof {
 
 /// Returns the number of a conversation: the same for both directions and all resources.
 fn conversation(received: &ReceivedStanza) -> u64 {
-    let mut ends = [received.from.bare().to_string(), received.to.bare().to_string()];
-    ends.sort_unstable();
-    let digest = Sha256::digest(ends.join("\0"));
+    let mut ends = [received.from.bare(), received.to.bare()];
+    ends.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    let [first, second] = &ends;
+    let mut hash = Sha256::new();
+    hash.update(first.as_str());
+    hash.update("\0");
+    hash.update(second.as_str());
+    let digest = hash.finalize();
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
@@ -429,16 +435,10 @@ fn pair_of_reply(reply: &Element) -> Option<DomainPair> {
     Some(DomainPair { local: from.domain().clone(), remote: to.domain().clone() })
 }
 
-/// Returns what an error in answer to the stanza needs of it.
-fn without_content(stanza: &Element) -> Element {
-    let kind = Stanza::of(stanza).map_or("message", |stanza| stanza.kind().name());
-    let mut envelope = Element::new(ns::SERVER, kind);
-    for name in ["from", "to", "id", "type"] {
-        if let Some(value) = stanza.attribute(name) {
-            envelope.set_attribute(name, value);
-        }
-    }
-    envelope
+/// Reduces a stanza to what an error in answer to it needs.
+fn without_content(mut stanza: Element) -> Element {
+    stanza.reduce_to_attributes(&["from", "to", "id", "type"]);
+    stanza
 }
 
 async fn sleep_until(due: Option<tokio::time::Instant>) {

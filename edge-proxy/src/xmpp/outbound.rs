@@ -297,7 +297,7 @@ impl Driver {
         let socket = std::mem::replace(&mut self.socket, Socket::None);
         let Socket::Connected(mut connection) = socket else { return };
         // RFC 6120 s.13.7.2.1: the name asked for is the domain, never an SRV target.
-        let name = ServerName::try_from(self.pair.remote.to_ascii());
+        let name = ServerName::try_from(self.pair.remote.to_ascii().into_owned());
         let connector = Arc::clone(&self.connector);
         self.socket = Socket::Securing(Box::pin(async move {
             connection.progress(false).await?;

@@ -31,37 +31,47 @@ pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
 /// The namespace that the prefix `xmlns` is bound to.
 pub const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
-/// Namespaces that are met so often that they are never allocated.
-pub(crate) const FREQUENT: &[&str] = &[
-    SERVER,
-    STREAM,
-    DIALBACK,
-    DIALBACK_FEATURE,
-    TLS,
-    SASL,
-    STREAM_ERRORS,
-    STANZA_ERRORS,
-    STREAM_MANAGEMENT,
-    PING,
-    XML,
-    "http://jabber.org/protocol/chatstates",
-    "http://jabber.org/protocol/caps",
-    "http://jabber.org/protocol/disco#info",
-    "http://jabber.org/protocol/disco#items",
-    "http://jabber.org/protocol/muc",
-    "http://jabber.org/protocol/muc#user",
-    "http://jabber.org/protocol/nick",
-    "http://jabber.org/protocol/xhtml-im",
-    "http://www.w3.org/1999/xhtml",
-    "jabber:iq:version",
-    "jabber:x:oob",
-    "urn:xmpp:chat-markers:0",
-    "urn:xmpp:delay",
-    "urn:xmpp:hints",
-    "urn:xmpp:message-correct:0",
-    "urn:xmpp:receipts",
-    "urn:xmpp:sid:0",
-    "urn:ietf:params:xml:ns:pidf",
-    "urn:ietf:params:xml:ns:pidf:data-model",
-    "urn:ietf:params:xml:ns:pidf:rpid",
-];
+/// One of the namespaces that are met so often that they are never allocated.
+pub(crate) fn frequent(name: &str) -> Option<&'static str> {
+    macro_rules! one_of {
+        ($($frequent:expr,)*) => {
+            match name {
+                $(it if it == $frequent => Some($frequent),)*
+                _ => None,
+            }
+        };
+    }
+    one_of! {
+        SERVER,
+        STREAM,
+        DIALBACK,
+        DIALBACK_FEATURE,
+        TLS,
+        SASL,
+        STREAM_ERRORS,
+        STANZA_ERRORS,
+        STREAM_MANAGEMENT,
+        PING,
+        XML,
+        "http://jabber.org/protocol/chatstates",
+        "http://jabber.org/protocol/caps",
+        "http://jabber.org/protocol/disco#info",
+        "http://jabber.org/protocol/disco#items",
+        "http://jabber.org/protocol/muc",
+        "http://jabber.org/protocol/muc#user",
+        "http://jabber.org/protocol/nick",
+        "http://jabber.org/protocol/xhtml-im",
+        "http://www.w3.org/1999/xhtml",
+        "jabber:iq:version",
+        "jabber:x:oob",
+        "urn:xmpp:chat-markers:0",
+        "urn:xmpp:delay",
+        "urn:xmpp:hints",
+        "urn:xmpp:message-correct:0",
+        "urn:xmpp:receipts",
+        "urn:xmpp:sid:0",
+        "urn:ietf:params:xml:ns:pidf",
+        "urn:ietf:params:xml:ns:pidf:data-model",
+        "urn:ietf:params:xml:ns:pidf:rpid",
+    }
+}

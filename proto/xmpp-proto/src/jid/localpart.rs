@@ -1,11 +1,13 @@
 //! The localpart (RFC 7622 s.3.3): the profile UsernameCaseMapped of RFC 8265.
 
+use std::borrow::Cow;
+
 use jid::{NodePart, ResourcePart};
 
 use crate::jid::{JidError, UNPREPARED_BYTES_MAX, bounded};
 
 /// Prepares a localpart.
-pub(super) fn prepare(text: &str) -> Result<Box<str>, JidError> {
+pub(super) fn prepare(text: &str) -> Result<Cow<'_, str>, JidError> {
     let malformed = JidError::Localpart;
     if text.len() > UNPREPARED_BYTES_MAX {
         return Err(malformed);
@@ -14,12 +16,15 @@ pub(super) fn prepare(text: &str) -> Result<Box<str>, JidError> {
         if !text.bytes().all(is_allowed) {
             return Err(malformed);
         }
-        text.to_ascii_lowercase()
+        match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(text.to_ascii_lowercase()),
+            false => Cow::Borrowed(text),
+        }
     } else {
-        prepare_unicode(text).ok_or(malformed)?
+        Cow::Owned(prepare_unicode(text).ok_or(malformed)?)
     };
     // XEP-0106 s.4.1: an escaped space neither begins nor ends a localpart.
-    if prepared.starts_with("\\20") || prepared.ends_with("\\20") {
+    if let [b'\\', b'2', b'0', ..] | [.., b'\\', b'2', b'0'] = prepared.as_bytes() {
         return Err(malformed);
     }
     bounded(prepared, malformed)

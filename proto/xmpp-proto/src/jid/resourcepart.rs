@@ -4,20 +4,35 @@
 //! server: the resourcepart is opaque to us, and only octets that come back unchanged find their
 //! way.
 
+use std::borrow::Cow;
+
 use crate::jid::{JidError, UNPREPARED_BYTES_MAX, bounded};
 
 /// Prepares a resourcepart.
-pub(super) fn prepare(text: &str) -> Result<Box<str>, JidError> {
+pub(super) fn prepare(text: &str) -> Result<Cow<'_, str>, JidError> {
     let malformed = JidError::Resourcepart;
-    if text.len() > UNPREPARED_BYTES_MAX || !text.chars().all(is_allowed) {
+    if text.len() > UNPREPARED_BYTES_MAX {
         return Err(malformed);
     }
-    let prepared: String = text.chars().map(plain_space).collect();
+    let prepared = if text.bytes().all(is_plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(prepare_unicode(text).ok_or(malformed)?)
+    };
     // RFC 7622 s.3.5, example 18.
     if prepared.starts_with(' ') {
         return Err(malformed);
     }
     bounded(prepared, malformed)
+}
+
+/// What is allowed of ASCII, none of which preparation changes.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte == b' '
+}
+
+fn prepare_unicode(text: &str) -> Option<String> {
+    text.chars().map(|character| is_allowed(character).then(|| plain_space(character))).collect()
 }
 
 /// RFC 8265 s.4.2.2: every other space becomes U+0020.
@@ -49,4 +64,21 @@ const fn is_allowed(character: char) -> bool {
         // Tags, and code points that are no characters.
         | '\u{E0000}'..='\u{E0FFF}' | '\u{FDD0}'..='\u{FDEF}')
         && character as u32 & 0xFFFE != 0xFFFE
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn plain_text_is_what_preparation_makes_of_it(text in "[ -~]{0,24}|[\\x00-\\x7F]{0,3}") {
+            let plain = text.bytes().all(is_plain).then(|| text.clone());
+            prop_assert_eq!(plain, prepare_unicode(&text));
+        }
+    }
 }

@@ -193,6 +193,37 @@ fn the_bare_jid_has_no_resourcepart() {
     assert_eq!(Jid::from(jid.domain().clone()).to_string(), "capulet.example");
 }
 
+#[test]
+fn parts_that_share_a_text_are_as_if_they_stood_alone() {
+    let jid = Jid::parse("juliet@capulet.example/balcony").unwrap();
+    let domain = Jid::from(jid.domain().clone());
+
+    assert_eq!(jid.bare(), Jid::parse("juliet@capulet.example").unwrap());
+    assert_eq!((jid.bare().localpart(), jid.bare().resourcepart()), (Some("juliet"), None));
+    assert_eq!(*jid.domain(), Domain::parse("capulet.example").unwrap());
+    assert_eq!(domain, Jid::parse("capulet.example").unwrap());
+    assert_eq!((domain.localpart(), domain.resourcepart()), (None, None));
+    assert_eq!(Jid::from(domain.domain().clone()).bare(), domain);
+}
+
+#[test]
+fn addresses_are_sorted_by_their_parts() {
+    let sorted = [
+        "a.example",
+        "a.example/r",
+        "m@a.example",
+        "m@a.example/a",
+        "n@a.example",
+        "a@b.example",
+        "a-b@b.example",
+    ];
+    let mut jids = sorted.map(|text| Jid::parse(text).unwrap());
+    jids.reverse();
+    jids.sort();
+
+    assert_eq!(jids.map(|jid| jid.to_string()), sorted);
+}
+
 /// Letters of several cases, widths and directions, and what sets the parts of a JID apart.
 const MIXED_SCRIPTS: &str = "[a-zA-Z\u{E9}\u{C9}\u{DF}\u{130}\u{3A3}\u{FF21}\u{5D0}\u{1E9E}\
     \\\\ 20@/.\u{3002}\u{301}-]{1,12}";

@@ -225,8 +225,8 @@ impl StanzaError {
         let from = stanza.to().ok().flatten().unwrap_or_else(|| Jid::from(local.clone()));
         let reply = Element::new(ns::SERVER, stanza.kind().name())
             .with_attribute("type", "error")
-            .with_attribute("from", from.to_string())
-            .with_attribute("to", to.to_string());
+            .with_attribute("from", from.as_str())
+            .with_attribute("to", to.as_str());
         let reply = match stanza.id() {
             Some(id) => reply.with_attribute("id", id),
             None => reply,

@@ -121,6 +121,14 @@ impl Element {
             .retain(|attribute| attribute.namespace != Namespace::NONE || attribute.local != name);
     }
 
+    /// Removes the content, and every attribute but those of `kept` without a namespace.
+    pub fn reduce_to_attributes(&mut self, kept: &[&str]) {
+        self.content.clear();
+        self.attributes.retain(|attribute| {
+            attribute.namespace == Namespace::NONE && kept.contains(&attribute.local())
+        });
+    }
+
     /// Removes every child element that `unwanted` picks; texts around it become one.
     pub fn remove_children(&mut self, mut unwanted: impl FnMut(&Self) -> bool) {
         for node in std::mem::take(&mut self.content) {
@@ -198,6 +206,11 @@ impl Element {
         &self.attributes
     }
 
+    /// Makes room for attributes to come.
+    pub(crate) fn reserve_attributes(&mut self, count: usize) {
+        self.attributes.reserve_exact(count);
+    }
+
     /// Appends an attribute that the parser has checked and knows to be the first of its name.
     pub(crate) fn push_attribute(&mut self, attribute: Attribute) {
         self.attributes.push(attribute);
@@ -214,14 +227,15 @@ impl Element {
 
     fn set(&mut self, namespace: Namespace, name: &'static str, value: &str) {
         debug_assert!(names::is_ncname(name), "{name} is not an NCName");
-        let value = names::carried(value).into_owned();
+        let value = names::carried(value);
         let known = self
             .attributes
             .iter_mut()
             .find(|attribute| attribute.local == name && attribute.namespace == namespace);
         match known {
-            Some(attribute) => attribute.value = value,
+            Some(attribute) => (*value).clone_into(&mut attribute.value),
             None => {
+                let value = value.into_owned();
                 self.attributes.push(Attribute { namespace, local: Cow::Borrowed(name), value });
             }
         }

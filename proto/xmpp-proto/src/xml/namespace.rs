@@ -31,7 +31,7 @@ impl Namespace {
 
     /// The namespace of a name that the parser has read.
     pub(crate) fn read(name: &str) -> Self {
-        match ns::FREQUENT.iter().find(|frequent| **frequent == name) {
+        match ns::frequent(name) {
             Some(frequent) => Self(Repr::Known(frequent)),
             None => Self(Repr::Shared(Arc::from(name))),
         }

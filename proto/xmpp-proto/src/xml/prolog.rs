@@ -4,7 +4,6 @@ use quick_xml::events::attributes::Attributes;
 
 use crate::xml::error::{Defect, XmlError};
 use crate::xml::names;
-use crate::xml::tree::follows_white_space;
 
 /// Checks an XML declaration; `content` begins with its target `xml`.
 pub(super) fn check_declaration(content: &str) -> Result<(), XmlError> {
@@ -39,6 +38,15 @@ pub(super) fn check_declaration(content: &str) -> Result<(), XmlError> {
         return Err(broken);
     }
     if pairs.next().is_some() { Err(broken) } else { Ok(()) }
+}
+
+/// XML s.2.8: white space sets the pairs apart; `quick-xml` does not ask for it.
+///
+/// `name` is a part of `content`.
+pub(super) fn follows_white_space(content: &str, name: &str) -> bool {
+    let at = (name.as_ptr() as usize).wrapping_sub(content.as_ptr() as usize);
+    let before = at.checked_sub(1).and_then(|before| content.as_bytes().get(before));
+    before.is_some_and(|&byte| names::is_white_space(byte))
 }
 
 /// Checks a comment (XML s.2.5): no `--` in it, nor a `-` at its end.

@@ -1,7 +1,6 @@
 //! Bytes to tokens: finds where markup begins and ends, however the bytes are cut.
 
 use memchr::{memchr, memmem};
-use quick_xml::parser::{ElementParser, Parser};
 
 use crate::xml::error::{Construct, Defect, Limit, XmlError};
 use crate::xml::names;
@@ -54,7 +53,10 @@ enum State {
     /// Behind a `<`, too early to say more.
     Undecided,
     Text,
-    StartTag(ElementParser),
+    /// In a value that ends with this quote, if in one.
+    StartTag {
+        quote: Option<u8>,
+    },
     EndTag,
     /// A token that ends with a fixed string.
     Section(Section),
@@ -130,7 +132,9 @@ impl Scanner {
         let (taken, token) = match self.state {
             State::Idle | State::Undecided => (0, None),
             State::Section(section) => self.scan_section(rest, context, section)?,
-            State::Text | State::StartTag(_) | State::EndTag => self.scan_plain(rest, context)?,
+            State::Text | State::StartTag { .. } | State::EndTag => {
+                self.scan_plain(rest, context)?
+            }
         };
         Ok((decided + taken, token))
     }
@@ -182,8 +186,8 @@ impl Scanner {
         // The `<` that opens the token is no fault.
         let opened = usize::from(self.partial.is_empty());
         let (kind, end) = match &mut self.state {
-            State::StartTag(parser) => {
-                let end = parser.feed(window).map(|at| at + 1);
+            State::StartTag { quote } => {
+                let end = find_tag_end(window, quote);
                 refuse_less_than(window.get(opened..end.unwrap_or(window.len())))?;
                 (TokenKind::StartTag, end)
             }
@@ -256,12 +260,31 @@ impl Scanner {
     fn bytes_left(&self, context: Context) -> (usize, Limit) {
         let tag_bytes_left = context.tag_bytes_max.saturating_sub(self.partial.len());
         match self.state {
-            State::StartTag(_) if tag_bytes_left < context.bytes_left => {
+            State::StartTag { .. } if tag_bytes_left < context.bytes_left => {
                 (tag_bytes_left, Limit::TagBytes)
             }
             _ => (context.bytes_left, Limit::StanzaBytes),
         }
     }
+}
+
+/// How many bytes complete a start tag, of which a `>` in a value is not the end.
+fn find_tag_end(window: &[u8], quote: &mut Option<u8>) -> Option<usize> {
+    let mut at = 0;
+    while let Some(rest) = window.get(at..).filter(|rest| !rest.is_empty()) {
+        let delimits = |byte: &u8| matches!(byte, b'>' | b'\'' | b'"');
+        let found = match quote {
+            Some(quote) => memchr(*quote, rest)?,
+            None => rest.iter().position(delimits)?,
+        };
+        at += found + 1;
+        *quote = match (quote.take(), rest.get(found)) {
+            (None, Some(b'>')) => return Some(at),
+            (None, opened) => opened.copied(),
+            (Some(_), _) => None,
+        };
+    }
+    None
 }
 
 /// XML s.3.1: no `<` in a tag, quoted or not.
@@ -282,7 +305,7 @@ fn classify(prefix: &[u8], context: Context) -> Result<Option<State>, XmlError> 
         [_, b'?', target @ ..] => classify_instruction(target, context),
         [_, b'!', rest @ ..] => classify_declaration(rest, context),
         [_, byte, ..] if byte.is_ascii_alphabetic() || *byte == b'_' || !byte.is_ascii() => {
-            Ok(Some(State::StartTag(ElementParser::default())))
+            Ok(Some(State::StartTag { quote: None }))
         }
         _ => Err(XmlError::NotWellFormed(Defect::Name)),
     }

@@ -1,19 +1,22 @@
-//! Tokens to elements: the rules of XML 1.0 and of Namespaces in XML that `quick-xml` leaves out.
+//! Tokens to elements, by the rules of XML 1.0 and of Namespaces in XML.
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr3, memmem};
-use quick_xml::XmlVersion;
-use quick_xml::escape::{EscapeError, resolve_xml_entity, unescape_with};
+use memchr::{memchr, memchr_iter, memchr3};
+use quick_xml::escape::{resolve_xml_entity, unescape_with};
 use quick_xml::events::BytesText;
-use quick_xml::events::attributes::{Attribute as QuickAttribute, Attributes};
+use smallvec::SmallVec;
 
 use crate::limits::Limits;
 use crate::ns;
+use crate::xml::attributes::{RawAttribute, RawAttributes, reference};
 use crate::xml::element::{Attribute, Element};
-use crate::xml::error::{Construct, Defect, Limit, XmlError};
+use crate::xml::error::{Defect, Limit, XmlError};
 use crate::xml::names;
 use crate::xml::namespace::Namespace;
+
+/// Attributes that most elements have no more than.
+const ATTRIBUTES_USUAL: usize = 6;
 
 /// Builds one element at a time, within the namespaces of a root that stays open on a stream.
 pub(super) struct TreeBuilder {
@@ -39,13 +42,6 @@ struct OpenElement {
 pub(super) struct Binding {
     pub(super) prefix: String,
     pub(super) namespace: Namespace,
-}
-
-/// An attribute whose prefix and value are as they were written.
-struct RawAttribute<'a> {
-    prefix: Option<&'a str>,
-    local: &'a str,
-    value: QuickAttribute<'a>,
 }
 
 impl TreeBuilder {
@@ -149,12 +145,13 @@ impl TreeBuilder {
             return Err(XmlError::NotWellFormed(Defect::Character));
         }
         let bytes = text.as_bytes();
-        let Some(first) = memchr3(b'&', b']', b'\r', bytes) else {
+        if memchr3(b'&', b']', b'\r', bytes).is_none() {
             self.push(Cow::Borrowed(text));
             return Ok(());
-        };
+        }
         // XML s.2.4: the end of a CDATA section does not appear in text.
-        if memmem::find(bytes.get(first..).unwrap_or_default(), b"]]>").is_some() {
+        let ends_section = |end| bytes.get(..end).is_some_and(|text| text.ends_with(b"]]"));
+        if memchr_iter(b'>', bytes).any(ends_section) {
             return Err(XmlError::NotWellFormed(Defect::SectionEndInText));
         }
         let text = one_line_end(text);
@@ -216,8 +213,10 @@ impl TreeBuilder {
         let (prefix, local) =
             names::split_qname(name).ok_or(XmlError::NotWellFormed(Defect::Name))?;
         // The declarations of a tag hold for its own name and attributes, wherever they stand.
-        if memmem::find(tag.as_bytes(), b"xmlns").is_some() {
-            self.read_declarations(tag, name.len())?;
+        let mut unread = RawAttributes::behind_name(tag, name.len());
+        let mut read = SmallVec::new();
+        if may_declare(tag) {
+            self.read_declarations(&mut unread, &mut read)?;
         }
         let namespace = match prefix {
             Some(prefix) => self.resolve(prefix)?,
@@ -227,42 +226,35 @@ impl TreeBuilder {
         if inherited != Some(namespace.as_str()) {
             self.namespace_bytes += namespace.as_str().len();
         }
-        let mut element = Element::with_name(namespace, Cow::Owned(local.to_owned()));
-        self.read_attributes(tag, name.len(), &mut element)?;
+        let mut element = Element::with_name(namespace, names::kept(local));
+        element.reserve_attributes(read.len());
+        for attribute in &read {
+            self.add_attribute(&mut element, attribute)?;
+        }
+        for attribute in unread {
+            self.add_attribute(&mut element, &attribute?)?;
+        }
         if self.namespace_bytes > self.limits.namespace_bytes_max {
             return Err(XmlError::LimitExceeded(Limit::NamespaceBytes));
         }
         Ok((element, prefix.is_some()))
     }
 
-    /// Reads the namespace declarations behind the name, which take effect.
-    fn read_declarations(&mut self, tag: &str, name_bytes: usize) -> Result<(), XmlError> {
-        let declared_before = self.bindings.len();
-        for attribute in raw_attributes(tag, name_bytes) {
-            let RawAttribute { prefix, local, value } = attribute?;
-            if let Some(declared) = declared_prefix(prefix, local) {
-                self.declare(declared, &resolved(&value)?, declared_before)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the attributes behind the name that are no namespace declarations.
-    fn read_attributes(
+    /// Reads attributes up to the last; namespace declarations take effect, the others go to `read`.
+    fn read_declarations<'a>(
         &mut self,
-        tag: &str,
-        name_bytes: usize,
-        element: &mut Element,
+        unread: &mut RawAttributes<'a>,
+        read: &mut SmallVec<[RawAttribute<'a>; ATTRIBUTES_USUAL]>,
     ) -> Result<(), XmlError> {
-        for attribute in raw_attributes(tag, name_bytes) {
-            let RawAttribute { prefix, local, value } = attribute?;
-            if declared_prefix(prefix, local).is_some() {
-                continue;
+        let declared_before = self.bindings.len();
+        for attribute in unread {
+            let attribute = attribute?;
+            match attribute.declared_prefix() {
+                Some(declared) => {
+                    self.declare(declared, &attribute.resolved()?, declared_before)?;
+                }
+                None => read.push(attribute),
             }
-            if element.attributes().len() >= self.limits.attributes_max {
-                return Err(XmlError::LimitExceeded(Limit::Attributes));
-            }
-            self.add_attribute(element, prefix, local, resolved(&value)?)?;
         }
         Ok(())
     }
@@ -318,10 +310,13 @@ impl TreeBuilder {
     fn add_attribute(
         &mut self,
         element: &mut Element,
-        prefix: Option<&str>,
-        local: &str,
-        value: Cow<'_, str>,
+        attribute: &RawAttribute<'_>,
     ) -> Result<(), XmlError> {
+        if element.attributes().len() >= self.limits.attributes_max {
+            return Err(XmlError::LimitExceeded(Limit::Attributes));
+        }
+        let value = attribute.resolved()?;
+        let RawAttribute { prefix, local, .. } = *attribute;
         // Namespaces in XML s.6.2: the default namespace is not that of attributes.
         let namespace = prefix.map_or(Ok(Namespace::NONE), |prefix| self.resolve(prefix))?;
         if element.namespaced_attribute(namespace.as_str(), local).is_some() {
@@ -330,13 +325,16 @@ impl TreeBuilder {
         if prefix != Some("xml") {
             self.namespace_bytes += namespace.as_str().len();
         }
-        element.push_attribute(Attribute {
-            namespace,
-            local: Cow::Owned(local.to_owned()),
-            value: value.into_owned(),
-        });
+        let local = names::kept(local);
+        element.push_attribute(Attribute { namespace, local, value: value.into_owned() });
         Ok(())
     }
+}
+
+/// Whether there may be a namespace declaration in the tag.
+fn may_declare(tag: &str) -> bool {
+    let bytes = tag.as_bytes();
+    memchr_iter(b'x', bytes).any(|at| matches!(bytes.get(at..at + 5), Some(b"xmlns")))
 }
 
 /// Takes the `/` off the end of an empty-element tag, and says whether it was there.
@@ -352,65 +350,8 @@ fn qualified_name(tag: &str) -> &str {
     tag.get(..end).unwrap_or_default()
 }
 
-/// The attributes behind the name, with their names checked.
-fn raw_attributes(
-    tag: &str,
-    name_bytes: usize,
-) -> impl Iterator<Item = Result<RawAttribute<'_>, XmlError>> {
-    let broken = XmlError::NotWellFormed(Defect::Attribute);
-    let mut attributes = Attributes::new(tag, name_bytes);
-    // Duplicates are found by expanded name, once the prefixes are resolved.
-    attributes.with_checks(false);
-    attributes.map(move |attribute| {
-        let value = attribute.map_err(|_| broken)?;
-        let name = value.key.into_inner();
-        if !follows_white_space(tag, name) {
-            return Err(broken);
-        }
-        let (prefix, local) =
-            names::split_qname(name).ok_or(XmlError::NotWellFormed(Defect::Name))?;
-        Ok(RawAttribute { prefix, local, value })
-    })
-}
-
-/// The prefix that an attribute declares, if it is a namespace declaration.
-fn declared_prefix<'a>(prefix: Option<&str>, local: &'a str) -> Option<&'a str> {
-    match (prefix, local) {
-        (None, "xmlns") => Some(""),
-        (Some("xmlns"), declared) => Some(declared),
-        _ => None,
-    }
-}
-
 fn is_white_space(character: char) -> bool {
     u8::try_from(character).is_ok_and(names::is_white_space)
-}
-
-/// XML s.3.1: white space sets attributes apart; `quick-xml` does not ask for it.
-///
-/// `name` is a part of `tag`.
-pub(super) fn follows_white_space(tag: &str, name: &str) -> bool {
-    let at = (name.as_ptr() as usize).wrapping_sub(tag.as_ptr() as usize);
-    let before = at.checked_sub(1).and_then(|before| tag.as_bytes().get(before));
-    before.is_some_and(|&byte| names::is_white_space(byte))
-}
-
-/// The value with its references resolved and its white space normalised (XML s.3.3.3).
-fn resolved<'a>(attribute: &QuickAttribute<'a>) -> Result<Cow<'a, str>, XmlError> {
-    let raw = attribute.value.as_bytes();
-    if memchr(b'&', raw).is_none() && memchr3(b'\t', b'\n', b'\r', raw).is_none() {
-        return Ok(attribute.value.clone());
-    }
-    let value = attribute
-        .normalized_value_with(XmlVersion::Implicit1_0, 1, resolve_xml_entity)
-        .map_err(|error| match error {
-            quick_xml::Error::Escape(error) => reference(&error),
-            _ => XmlError::NotWellFormed(Defect::Attribute),
-        })?;
-    if !names::is_xml_text(&value) {
-        return Err(XmlError::NotWellFormed(Defect::Character));
-    }
-    Ok(value)
 }
 
 /// XML s.2.11: every line end is read as one LF.
@@ -419,15 +360,4 @@ fn one_line_end(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     BytesText::from_escaped(text).xml10_content()
-}
-
-/// RFC 6120 s.11.1: a reference to an entity that is not predefined is restricted XML.
-fn reference(error: &EscapeError) -> XmlError {
-    match error {
-        EscapeError::UnrecognizedEntity(_, name) if names::split_qname(name).is_some() => {
-            XmlError::Restricted(Construct::EntityReference)
-        }
-        EscapeError::InvalidCharRef(_) => XmlError::NotWellFormed(Defect::Character),
-        _ => XmlError::NotWellFormed(Defect::Reference),
-    }
 }

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use crate::ns;
 use crate::xml::element::{Attribute, Element, Node};
 
+/// Bytes of a text that are looked at side by side.
+const PIECE_BYTES: usize = 32;
+
 /// Writes a first-level element of a stream whose header we sent.
 ///
 /// The header declares the content namespace as the default and the prefixes `stream` and `db`;
@@ -31,9 +34,7 @@ pub(crate) fn append_stanza(output: &mut Vec<u8>, element: &Element) {
 pub(crate) fn append_attribute(output: &mut Vec<u8>, name: &str, value: &str) {
     output.push(b' ');
     output.extend_from_slice(name.as_bytes());
-    output.extend_from_slice(b"='");
-    append_escaped(output, value, escape_in_attribute);
-    output.push(b'\'');
+    append_value(output, value);
 }
 
 /// Which prefixes are in scope besides `xml`.
@@ -77,7 +78,7 @@ fn append(output: &mut Vec<u8>, element: &Element, default_namespace: &str, pref
     for node in element.nodes() {
         match node {
             Node::Element(child) => append(output, child, declared, prefixes),
-            Node::Text(text) => append_escaped(output, text, escape_in_text),
+            Node::Text(text) => append_escaped(output, text, is_escaped_in_text),
         }
     }
     output.extend_from_slice(b"</");
@@ -90,7 +91,9 @@ fn append_one_attribute(output: &mut Vec<u8>, element: &Element, attribute: &Att
     match attribute.namespace() {
         "" => append_attribute(output, attribute.local(), attribute.value()),
         ns::XML => {
-            append_attribute(output, &format!("xml:{}", attribute.local()), attribute.value());
+            output.push(b' ');
+            append_name(output, Some("xml"), attribute.local());
+            append_value(output, attribute.value());
         }
         namespace => {
             let mut sharing = element
@@ -115,38 +118,52 @@ fn append_name(output: &mut Vec<u8>, prefix: Option<&str>, local: &str) {
     output.extend_from_slice(local.as_bytes());
 }
 
-fn append_escaped(output: &mut Vec<u8>, text: &str, escape: impl Fn(u8) -> Option<&'static [u8]>) {
-    let bytes = text.as_bytes();
-    let mut plain = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if let Some(reference) = escape(byte) {
-            output.extend_from_slice(bytes.get(plain..at).unwrap_or_default());
-            output.extend_from_slice(reference);
-            plain = at + 1;
+fn append_value(output: &mut Vec<u8>, value: &str) {
+    output.extend_from_slice(b"='");
+    append_escaped(output, value, is_escaped_in_attribute);
+    output.push(b'\'');
+}
+
+fn append_escaped(output: &mut Vec<u8>, text: &str, is_escaped: impl Fn(u8) -> bool) {
+    for piece in text.as_bytes().chunks(PIECE_BYTES) {
+        // Without an early end, so that the bytes of a piece are looked at side by side.
+        if !piece.iter().fold(false, |any, &byte| any | is_escaped(byte)) {
+            output.extend_from_slice(piece);
+            continue;
         }
+        let mut plain = 0;
+        for (at, &byte) in piece.iter().enumerate() {
+            if is_escaped(byte) {
+                output.extend_from_slice(piece.get(plain..at).unwrap_or_default());
+                output.extend_from_slice(reference(byte));
+                plain = at + 1;
+            }
+        }
+        output.extend_from_slice(piece.get(plain..).unwrap_or_default());
     }
-    output.extend_from_slice(bytes.get(plain..).unwrap_or_default());
 }
 
 /// What must not stand in a value, or would not be read back as written (XML s.3.3.3).
-fn escape_in_attribute(byte: u8) -> Option<&'static [u8]> {
-    match byte {
-        b'\'' => Some(b"&apos;"),
-        b'"' => Some(b"&quot;"),
-        b'\t' => Some(b"&#9;"),
-        b'\n' => Some(b"&#10;"),
-        _ => escape_in_text(byte),
-    }
+const fn is_escaped_in_attribute(byte: u8) -> bool {
+    is_escaped_in_text(byte) | matches!(byte, b'\'' | b'"' | b'\t' | b'\n')
 }
 
 /// What must not stand in a text, or would not be read back as written (XML s.2.11).
-fn escape_in_text(byte: u8) -> Option<&'static [u8]> {
+const fn is_escaped_in_text(byte: u8) -> bool {
+    matches!(byte, b'&' | b'<' | b'>' | b'\r')
+}
+
+/// The reference to a character that is escaped.
+const fn reference(byte: u8) -> &'static [u8] {
     match byte {
-        b'&' => Some(b"&amp;"),
-        b'<' => Some(b"&lt;"),
-        b'>' => Some(b"&gt;"),
-        b'\r' => Some(b"&#13;"),
-        _ => None,
+        b'&' => b"&amp;",
+        b'<' => b"&lt;",
+        b'>' => b"&gt;",
+        b'\'' => b"&apos;",
+        b'"' => b"&quot;",
+        b'\t' => b"&#9;",
+        b'\n' => b"&#10;",
+        _ => b"&#13;",
     }
 }
 
@@ -206,6 +223,16 @@ mod tests {
             "<body a='&apos;&quot;&lt;&gt;&amp;&#9;&#10;&#13;'>\
              '\"&lt;&gt;&amp;\t\n&#13;]]&gt;</body>"
         );
+    }
+
+    #[test]
+    fn what_is_escaped_is_found_wherever_it_stands() {
+        for length in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, 2 * PIECE_BYTES] {
+            let plain = "a".repeat(length);
+            let element = Element::new(ns::SERVER, "body").with_text(format!("{plain}<{plain}"));
+
+            assert_eq!(stanza(&element), format!("<body>{plain}&lt;{plain}</body>"));
+        }
     }
 
     #[test]

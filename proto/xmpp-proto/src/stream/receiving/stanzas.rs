@@ -76,8 +76,8 @@ impl Context<'_> {
         };
         self.check_pair(open, &from, &to)?;
         // What goes on from here bears the prepared addresses alone.
-        element.set_attribute("from", from.to_string());
-        element.set_attribute("to", to.to_string());
+        element.set_attribute("from", from.as_str());
+        element.set_attribute("to", to.as_str());
         open.received.count();
         self.events.push_back(ReceivingEvent::Stanza(Box::new(ReceivedStanza {
             element,
