@@ -7,10 +7,12 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use sip_proto::frame::{Frame, Framer};
-use sip_proto::header::{CallId, HeaderName, MediaType, NameAddr, SentBy};
+use sip_proto::header::{CallId, HeaderName, MediaType, NameAddr, SentBy, Via};
 use sip_proto::limits::Limits;
 use sip_proto::message::{Message, OutgoingRequest, OutgoingResponse, Request, RequestParts};
-use sip_proto::transaction::{Flow, FlowId, TransactionLayer, TransactionLimits, Transport};
+use sip_proto::transaction::{
+    Arrival, Flow, FlowId, TransactionLayer, TransactionLimits, Transport,
+};
 use sip_proto::uri::{Host, Uri};
 use sip_proto::{IdSource, Method, StatusCode, parse};
 
@@ -106,6 +108,20 @@ fn build_and_write_response(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench(sample_size = 200)]
+fn frame_response(bencher: Bencher<'_, '_>) {
+    let bytes = Bytes::from(message());
+    let Ok(Message::Request(request)) = parse::datagram(&bytes, &Limits::default()) else {
+        return;
+    };
+    let answer = OutgoingResponse::to(&request, StatusCode::OK, Some("a8s7df6a")).to_bytes();
+    let mut framer = Framer::new(Limits::default());
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        framer.handle_bytes(black_box(&answer));
+        framer.poll_frame()
+    });
+}
+
+#[divan::bench(sample_size = 200)]
 fn write_again(bencher: Bencher<'_, '_>) {
     let bytes = Bytes::from(message());
     let Ok(message) = parse::datagram(&bytes, &Limits::default()) else {
@@ -118,6 +134,39 @@ fn write_again(bencher: Bencher<'_, '_>) {
 fn build_request(bencher: Bencher<'_, '_>) {
     let parts = parts();
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| build(black_box(&parts)));
+}
+
+/// A request that never leaves the process.
+#[divan::bench(sample_size = 200)]
+fn receive_locally(bencher: Bencher<'_, '_>) {
+    let parts = parts();
+    let host = Host::from(std::net::IpAddr::from([192, 0, 2, 2]));
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        let sent_by = SentBy { host: host.clone(), port: None };
+        let via = Via::new("TCP", sent_by, "z9hG4bK00112233445566778899aabbccddeeff");
+        build(black_box(&parts)).into_received(via)
+    });
+}
+
+/// A whole server transaction: begun, answered.
+#[divan::bench(sample_size = 200)]
+fn server_transaction(bencher: Bencher<'_, '_>) {
+    let bytes = Bytes::from(message());
+    let Ok(Message::Request(request)) = parse::datagram(&bytes, &Limits::default()) else {
+        return;
+    };
+    let answer = OutgoingResponse::to(&request, StatusCode::OK, Some("t"));
+    let sent_by = SentBy { host: Host::from(std::net::IpAddr::from([192, 0, 2, 2])), port: None };
+    let ids = IdSource::new([1; 32]);
+    let mut layer = TransactionLayer::new(sent_by, ids, TransactionLimits::default());
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other origin")]
+    let now = Instant::now();
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        if let Arrival::Fresh(id) = layer.handle_request(black_box(&request), FlowId(1), now) {
+            layer.respond(id, &answer, now).ok();
+        }
+        layer.poll_transmit()
+    });
 }
 
 /// A whole client transaction: built, sent, answered.

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::error::{HeaderError, Malformed};
 use crate::header::{HeaderName, NameAddr, TypedHeader};
 use crate::limits::LIST_VALUES_MAX;
-use crate::scan::{is_control, is_token};
+use crate::scan::{has_controls, is_token};
 
 /// Room for the values of a message that is made, in bytes, and for its rows; more is allocated
 /// where it is needed.
@@ -169,6 +169,11 @@ impl Headers {
         self.push_with(name, |out| address.write(out));
     }
 
+    /// Appends From or To as another message has it, with a tag behind it.
+    pub(crate) fn push_tagged(&mut self, name: HeaderName, address: &str, tag: &str) {
+        self.push_with(name, |out| out.extend([address, ";tag=", tag]));
+    }
+
     /// Appends a header field of a known name whose value is text. Runs of control characters
     /// become one space.
     pub fn push_text(&mut self, name: HeaderName, text: &str) {
@@ -246,7 +251,7 @@ impl Headers {
     fn push_value(&mut self, name: HeaderName, spelling: Span, write: impl FnOnce(&mut String)) {
         let start = self.text.len();
         write(&mut self.text);
-        if self.text.get(start..).is_some_and(|value| value.bytes().any(is_control)) {
+        if self.text.get(start..).is_some_and(has_controls) {
             let clean = without_controls(self.text.get(start..).unwrap_or_default());
             self.text.truncate(start);
             self.text.push_str(&clean);

@@ -5,6 +5,9 @@ use sha2::{Digest, Sha256};
 use crate::header::{CallId, EntityTag, MAGIC_COOKIE};
 use crate::scan;
 
+/// Length of a branch, in bytes.
+pub(crate) const BRANCH_BYTES: usize = MAGIC_COOKIE.len() + 32;
+
 /// A source of identifiers that nobody can guess who does not know the seed.
 ///
 /// The owner draws a fresh seed whenever it makes a source: two sources of one seed give the same
@@ -31,7 +34,10 @@ impl IdSource {
     /// Returns a branch with the magic cookie (RFC 3261 s.8.1.1.7).
     #[must_use]
     pub fn branch(&mut self) -> String {
-        format!("{MAGIC_COOKIE}{}", self.hexadecimal(16))
+        let mut branch = String::with_capacity(BRANCH_BYTES);
+        branch.push_str(MAGIC_COOKIE);
+        scan::push_hexadecimal(&mut branch, self.next().get(..16).unwrap_or_default());
+        branch
     }
 
     /// Returns a tag of 64 bits; RFC 3261 s.19.3 asks for 32.
@@ -89,7 +95,7 @@ mod tests {
     fn identifiers_follow_their_grammar() {
         let mut source = IdSource::new([7; 32]);
         let branch = source.branch();
-        assert!(branch.starts_with("z9hG4bK") && branch.len() == 39);
+        assert!(branch.starts_with("z9hG4bK") && branch.len() == BRANCH_BYTES);
         assert_eq!(source.tag().len(), 16);
         let call_id = source.call_id();
         assert_eq!(CallId::parse(call_id.as_str()), Ok(call_id.clone()));

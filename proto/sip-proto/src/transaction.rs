@@ -200,7 +200,7 @@ impl TransactionLayer {
         let branch = self.ids.branch();
         let via = Via::new(flow.transport.as_str(), self.sent_by.clone(), &branch);
         self.transmits.push_back(Transmit { flow: flow.id, bytes: request.to_bytes(&via) });
-        self.clients.start(id, branch, request.method().clone(), flow.id, now + TIMER_F);
+        self.clients.start(id, &branch, request.method().clone(), flow.id, now + TIMER_F);
         Ok(id)
     }
 
@@ -238,7 +238,7 @@ impl TransactionLayer {
         now: Instant,
     ) -> Result<(), TransactionError> {
         let bytes = response.to_bytes();
-        let flow = self.servers.respond(id, response, bytes.clone(), now)?;
+        let flow = self.servers.respond(id, response, &bytes, now)?;
         self.transmits.push_back(Transmit { flow, bytes });
         Ok(())
     }

@@ -12,11 +12,14 @@ use std::fmt;
 
 use self::address::Address;
 pub use self::host::{Host, HostName};
-pub(crate) use self::host::{parse_host_port, parse_v6};
+pub(crate) use self::host::{parse_host_port, parse_v6, push_address};
 use crate::byte_set::SCHEME;
 use crate::error::Malformed;
 use crate::limits::URI_BYTES_MAX;
 use crate::scan::split_at_byte;
+
+/// Room for what most URIs are when they are written, in bytes.
+const WIRE_ROOM: usize = 64;
 
 /// The scheme of a URI.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -253,7 +256,7 @@ impl Uri {
     /// Returns the URI as it is written in a message.
     #[must_use]
     pub fn to_wire(&self) -> String {
-        let mut out = String::new();
+        let mut out = String::with_capacity(WIRE_ROOM);
         self.write(&mut out);
         out
     }

@@ -3,15 +3,15 @@
 use bytes::Bytes;
 
 use crate::header::{TypedHeader, Via};
-use crate::headers::Headers;
+use crate::headers::{HeaderRow, Headers};
 use crate::method::Method;
 use crate::scan::push_number;
 use crate::status::StatusCode;
 use crate::uri::Uri;
 
-/// Room for the start line and Content-Length beside the rows, in bytes.
+/// Room for start line, Via and Content-Length of a request beside its rows, in bytes.
 const START_BYTES: usize = 192;
-/// Room for name, colon and line end of one row, in bytes.
+/// Room for name, colon and line end of one row of a request, in bytes.
 const ROW_BYTES: usize = 20;
 
 /// Writes a request, with another Via on top when one is given.
@@ -22,7 +22,8 @@ pub(crate) fn request(
     headers: &Headers,
     body: &Bytes,
 ) -> Bytes {
-    let mut out = with_room(headers, body);
+    let rows = headers.text_bytes() + headers.len() * ROW_BYTES;
+    let mut out = String::with_capacity(START_BYTES + rows + body.len());
     out.push_str(method.as_str());
     out.push(' ');
     uri.write(&mut out);
@@ -42,7 +43,9 @@ pub(crate) fn response(
     headers: &Headers,
     body: &Bytes,
 ) -> Bytes {
-    let mut out = with_room(headers, body);
+    // Room for no byte more: `Bytes` allocate once more for a vector that has some left.
+    let start_bytes = "SIP/2.0 200 \r\n".len() + reason_phrase.len();
+    let mut out = String::with_capacity(start_bytes + finish_bytes(headers, body));
     out.push_str("SIP/2.0 ");
     push_number(&mut out, status.code().into());
     out.push(' ');
@@ -51,9 +54,12 @@ pub(crate) fn response(
     finish(out, headers, body)
 }
 
-fn with_room(headers: &Headers, body: &Bytes) -> String {
-    let rows = headers.text_bytes() + headers.len() * ROW_BYTES;
-    String::with_capacity(START_BYTES + rows + body.len())
+/// Returns the length of what [`finish`] writes.
+fn finish_bytes(headers: &Headers, body: &Bytes) -> usize {
+    let row_bytes = |row: HeaderRow<'_>| row.spelling.len() + row.value.len() + ": \r\n".len();
+    let length_digits = body.len().checked_ilog10().unwrap_or(0) as usize + 1;
+    let end = "Content-Length: \r\n\r\n".len() + length_digits;
+    headers.iter().map(row_bytes).sum::<usize>() + end + body.len()
 }
 
 fn finish(mut out: String, headers: &Headers, body: &Bytes) -> Bytes {

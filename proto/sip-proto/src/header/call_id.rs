@@ -3,7 +3,7 @@
 use super::{HeaderName, TypedHeader};
 use crate::byte_set::WORD;
 use crate::error::Malformed;
-use crate::scan::split_at_byte;
+use crate::scan::Scanner;
 
 /// The identifier of a dialog or of a series of messages; compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,9 +27,10 @@ impl TypedHeader for CallId {
 
     fn parse(value: &str) -> Result<Self, Malformed> {
         // RFC 3261 s.25.1: word [ "@" word ].
-        let (local, host) = split_at_byte(value, b'@').unwrap_or((value, "-"));
-        let is_word = |word: &str| !word.is_empty() && WORD.contains_all(word);
-        if is_word(local) && is_word(host) {
+        let mut scanner = Scanner::new(value);
+        let local = scanner.take_all_of(&WORD);
+        let host = if scanner.eat_exactly(b'@') { scanner.take_all_of(&WORD) } else { "-" };
+        if !local.is_empty() && !host.is_empty() && scanner.is_done() {
             Ok(Self(value.to_owned()))
         } else {
             Err(Malformed("not one or two words"))

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
+
 use super::{HeaderName, Parameters, TypedHeader};
 use crate::error::Malformed;
 use crate::scan::Scanner;
@@ -9,7 +11,7 @@ use crate::scan::Scanner;
 /// A media type; type and subtype are kept in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaType {
-    name: String,
+    name: CompactString,
     /// The parameters, such as charset and boundary.
     pub parameters: Parameters,
 }
@@ -19,7 +21,7 @@ impl MediaType {
     /// names.
     #[must_use]
     pub fn from_static(name: &'static str) -> Self {
-        Self { name: name.to_owned(), parameters: Parameters::default() }
+        Self { name: CompactString::const_new(name), parameters: Parameters::default() }
     }
 
     /// Returns `type/subtype`.
@@ -37,7 +39,10 @@ impl MediaType {
     pub(super) fn scan(scanner: &mut Scanner<'_>) -> Result<Self, Malformed> {
         let top_level = scanner.token()?;
         scanner.expect(b'/', "the media type has no subtype")?;
-        let name = format!("{top_level}/{}", scanner.token()?).to_ascii_lowercase();
+        let subtype = scanner.token()?;
+        let mut name = CompactString::with_capacity(top_level.len() + 1 + subtype.len());
+        name.extend([top_level, "/", subtype]);
+        name.make_ascii_lowercase();
         Ok(Self { name, parameters: Parameters::parse(scanner)? })
     }
 }

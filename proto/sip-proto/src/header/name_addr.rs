@@ -1,15 +1,20 @@
 //! An address with its display name and parameters, as in From, To, Contact and Route.
 
+use compact_str::CompactString;
+
 use super::Parameters;
 use crate::byte_set::TOKEN;
 use crate::error::Malformed;
 use crate::scan::{Scanner, push_quoted, unquote};
 use crate::uri::Uri;
 
+/// Room for what most addresses are when they are written, in bytes.
+const WIRE_ROOM: usize = 128;
+
 /// `name-addr` or `addr-spec` with header parameters (RFC 3261 s.20.10 and s.25.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameAddr {
-    display_name: Option<String>,
+    display_name: Option<CompactString>,
     uri: Uri,
     /// The parameters behind the address, which are not those of the URI.
     pub parameters: Parameters,
@@ -32,7 +37,7 @@ impl NameAddr {
     /// name is left out.
     #[must_use]
     pub fn with_display_name(mut self, name: &str) -> Self {
-        self.display_name = (!name.is_empty()).then(|| name.to_owned());
+        self.display_name = (!name.is_empty()).then(|| CompactString::new(name));
         self
     }
 
@@ -67,7 +72,7 @@ impl NameAddr {
 
     fn scan_behind_name(
         scanner: &mut Scanner<'_>,
-        display_name: Option<String>,
+        display_name: Option<CompactString>,
     ) -> Result<Self, Malformed> {
         // RFC 4475 s.3.1.2.14: whitespace inside of the brackets is an error.
         if !scanner.eat_exactly(b'<') {
@@ -94,7 +99,7 @@ impl NameAddr {
     /// Returns the address as it is written in a message.
     #[must_use]
     pub fn to_wire(&self) -> String {
-        let mut out = String::new();
+        let mut out = String::with_capacity(WIRE_ROOM);
         self.write(&mut out);
         out
     }
@@ -113,11 +118,11 @@ impl NameAddr {
 }
 
 /// Reads a quoted string or tokens when a `<` follows them.
-fn parse_display_name(scanner: &mut Scanner<'_>) -> Result<Option<String>, Malformed> {
+fn parse_display_name(scanner: &mut Scanner<'_>) -> Result<Option<CompactString>, Malformed> {
     if scanner.peek() == Some(b'"') {
         let quoted = scanner.quoted()?;
         scanner.skip_lws();
-        return Ok(Some(unquote(quoted).into_owned()));
+        return Ok(Some(CompactString::from(unquote(quoted))));
     }
     let mut ahead = *scanner;
     // RFC 4475 s.3.1.1.6: the last token need not be followed by whitespace.
@@ -127,7 +132,7 @@ fn parse_display_name(scanner: &mut Scanner<'_>) -> Result<Option<String>, Malfo
     }
     *scanner = ahead;
     let name = tokens.trim_end_matches([' ', '\t']);
-    Ok((!name.is_empty()).then(|| name.to_owned()))
+    Ok((!name.is_empty()).then(|| CompactString::new(name)))
 }
 
 fn parse_bare(scanner: &mut Scanner<'_>) -> Result<Uri, Malformed> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use crate::byte_set::TOKEN_OR_HOST;
@@ -9,16 +10,36 @@ use crate::error::Malformed;
 use crate::limits::PARAMETERS_MAX;
 use crate::scan::{Scanner, is_token, push_quoted, unquote};
 
+/// Room for parameters that take the place of others, in bytes.
+const REPLACED_ROOM: usize = 64;
+
 /// Header parameters in their order, as validated text: empty or `;name[=value]...`.
 ///
 /// Names compare without case. A value is a token, a host or a quoted string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parameters(String);
+pub struct Parameters(CompactString);
 
 impl Parameters {
     /// Reads parameters until something else than a semicolon follows.
     pub(crate) fn parse(scanner: &mut Scanner<'_>) -> Result<Self, Malformed> {
-        let mut parameters = Self::default();
+        Self::scan(scanner, |_, _| ()).map(Self::of_scanned)
+    }
+
+    /// Takes what [`Parameters::scan`] has found.
+    pub(super) fn of_scanned(text: Cow<'_, str>) -> Self {
+        Self(CompactString::from(text))
+    }
+
+    /// Reads parameters likewise, shows each of them, and returns them as they are held, without a
+    /// copy where nothing is to be left out.
+    pub(super) fn scan<'a>(
+        scanner: &mut Scanner<'a>,
+        mut show: impl FnMut(&'a str, &'a str),
+    ) -> Result<Cow<'a, str>, Malformed> {
+        scanner.skip_lws();
+        let text = scanner.rest();
+        let mut end = 0;
+        let mut written_bytes = 0;
         let mut names: SmallVec<[&str; 8]> = SmallVec::new();
         while scanner.eat(b';') {
             let (name, value) = parse_one(scanner)?;
@@ -28,13 +49,22 @@ impl Parameters {
             {
                 return Err(Malformed("a parameter is repeated, or there are too many"));
             }
-            if names.is_empty() {
-                parameters.0.reserve(scanner.rest().len() + name.len() + 16);
-            }
             names.push(name);
-            parameters.push(name, value);
+            show(name, value.unwrap_or_default());
+            written_bytes += 1 + name.len() + value.map_or(0, |value| 1 + value.len());
+            end = text.len() - scanner.rest().len();
         }
-        Ok(parameters)
+        let text = text.get(..end).unwrap_or_default();
+        if text.len() == written_bytes {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut without_whitespace = Self::default();
+        let mut again = Scanner::new(text);
+        while again.eat(b';') {
+            let (name, value) = parse_one(&mut again)?;
+            without_whitespace.push(name, value);
+        }
+        Ok(Cow::Owned(without_whitespace.0.into()))
     }
 
     /// Returns the value of a parameter as it is written; empty when it stands without value.
@@ -92,12 +122,21 @@ impl Parameters {
         if !self.has(name) {
             return;
         }
-        let mut kept = Self::default();
-        for (candidate, value) in self.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name))
-        {
-            kept.push(candidate, value);
+        self.replace(&[name], |_| ());
+    }
+
+    /// Removes parameters and appends others, which are written as the grammar wants them.
+    pub(super) fn replace(&mut self, names: &[&str], write: impl FnOnce(&mut String)) {
+        let mut text = String::with_capacity(self.0.len() + REPLACED_ROOM);
+        let is_kept = |name: &str| !names.iter().any(|other| other.eq_ignore_ascii_case(name));
+        for (name, value) in self.iter().filter(|(name, _)| is_kept(name)) {
+            text.extend([";", name]);
+            if let Some(value) = value {
+                text.extend(["=", value]);
+            }
         }
-        *self = kept;
+        write(&mut text);
+        self.0 = CompactString::from(text);
     }
 
     pub(crate) fn write(&self, out: &mut String) {
@@ -123,7 +162,7 @@ fn parse_one<'a>(scanner: &mut Scanner<'a>) -> Result<(&'a str, Option<&'a str>)
     let value = match scanner.peek() {
         Some(b'"') => scanner.quoted()?,
         // RFC 3261 s.25.1: gen-value is a token, a host or a quoted string.
-        _ => scanner.take_all_of(TOKEN_OR_HOST),
+        _ => scanner.take_all_of(&TOKEN_OR_HOST),
     };
     if value.is_empty() {
         return Err(Malformed("a parameter has no value after its equals sign"));

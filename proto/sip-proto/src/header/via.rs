@@ -1,12 +1,15 @@
 //! Via: one hop of the path that a request took (RFC 3261 s.20.42, RFC 3581).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+
+use compact_str::CompactString;
 
 use super::{HeaderName, Parameters, TypedHeader};
 use crate::byte_set::TOKEN_OR_HOST;
 use crate::error::Malformed;
 use crate::scan::{Scanner, push_number};
-use crate::uri::{Host, parse_host_port, parse_v6};
+use crate::uri::{Host, parse_host_port, parse_v6, push_address};
 
 /// What every branch begins with that is unique across space and time (RFC 3261 s.8.1.1.7).
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -23,10 +26,17 @@ pub struct SentBy {
 /// One Via value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
-    transport: String,
+    transport: CompactString,
     sent_by: SentBy,
     /// The parameters: branch, received, rport and others.
     pub parameters: Parameters,
+}
+
+/// One Via value as it stands in its text.
+struct Parts<'a> {
+    transport: &'a str,
+    sent_by: SentBy,
+    parameters: Cow<'a, str>,
 }
 
 impl Via {
@@ -35,7 +45,7 @@ impl Via {
     pub fn new(transport: &'static str, sent_by: SentBy, branch: &str) -> Self {
         let mut parameters = Parameters::default();
         parameters.push("branch", Some(branch));
-        Self { transport: transport.to_owned(), sent_by, parameters }
+        Self { transport: CompactString::const_new(transport), sent_by, parameters }
     }
 
     /// Returns the transport as it was written: `UDP`, `TCP`, `TLS` or an unknown one.
@@ -60,16 +70,32 @@ impl Via {
     pub(crate) fn record_source(&mut self, source: SocketAddr) {
         // RFC 3261 s.18.2.1 asks for it when the addresses differ; RFC 3581 s.4 always beside
         // rport. A sender that reads neither ignores both.
-        self.parameters.remove("received");
-        self.parameters.push("received", Some(&source.ip().to_canonical().to_string()));
-        if self.parameters.has("rport") {
-            self.parameters.remove("rport");
-            self.parameters.push("rport", Some(&source.port().to_string()));
-        }
+        let has_rport = self.parameters.has("rport");
+        self.parameters.replace(&["received", "rport"], |out| {
+            out.push_str(";received=");
+            push_address(out, source.ip().to_canonical());
+            if has_rport {
+                out.push_str(";rport=");
+                push_number(out, source.port().into());
+            }
+        });
     }
 
     /// Reads one value, up to a comma or the end.
     pub(crate) fn scan(scanner: &mut Scanner<'_>) -> Result<Self, Malformed> {
+        let Parts { transport, sent_by, parameters } = Parts::scan(scanner)?;
+        let parameters = Parameters::of_scanned(parameters);
+        Ok(Self { transport: CompactString::new(transport), sent_by, parameters })
+    }
+
+    /// Reads one value likewise, of which nothing is needed.
+    pub(crate) fn skip(scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
+        Parts::scan(scanner).map(drop)
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn scan(scanner: &mut Scanner<'a>) -> Result<Self, Malformed> {
         let name = scanner.token()?;
         scanner.expect(b'/', "the protocol has no version")?;
         let version = scanner.token()?;
@@ -77,13 +103,14 @@ impl Via {
             return Err(Malformed("the protocol is not SIP/2.0"));
         }
         scanner.expect(b'/', "the protocol has no transport")?;
-        let transport = scanner.token()?.to_owned();
+        let transport = scanner.token()?;
         scanner.skip_lws();
         let sent_by = parse_sent_by(scanner)?;
-        let parameters = Parameters::parse(scanner)?;
-        for (name, value) in parameters.iter() {
-            check_parameter(name, value.unwrap_or_default())?;
-        }
+        let mut checked = Ok(());
+        let parameters = Parameters::scan(scanner, |name, value| {
+            checked = checked.and_then(|()| check_parameter(name, value));
+        })?;
+        checked?;
         Ok(Self { transport, sent_by, parameters })
     }
 }
@@ -118,7 +145,7 @@ impl SentBy {
 }
 
 fn parse_sent_by(scanner: &mut Scanner<'_>) -> Result<SentBy, Malformed> {
-    let text = scanner.take_all_of(TOKEN_OR_HOST);
+    let text = scanner.take_all_of(&TOKEN_OR_HOST);
     let (host, port) = parse_host_port(text)?;
     if port.is_some() || !scanner.eat(b':') {
         return Ok(SentBy { host, port });

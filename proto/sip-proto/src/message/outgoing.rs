@@ -1,6 +1,7 @@
 //! Messages that are built here: a request before it has a Via, and a response.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use super::{Addressing, Body, Request};
 use crate::error::HeaderError;
@@ -123,7 +124,7 @@ impl OutgoingRequest {
 #[derive(Clone, Debug)]
 pub struct OutgoingResponse {
     status: StatusCode,
-    reason_phrase: String,
+    reason_phrase: CompactString,
     headers: Headers,
     body: Body,
 }
@@ -135,7 +136,8 @@ impl OutgoingResponse {
     /// gets `to_tag`, which only a 100 can do without (RFC 3261 s.8.2.6.2).
     #[must_use]
     pub fn to(request: &Request, status: StatusCode, to_tag: Option<&str>) -> Self {
-        Self::echoing(status, status.reason_phrase(), request.headers(), to_tag)
+        let to_tag = to_tag.filter(|_| request.to().tag().is_none());
+        Self::copying(status, status.reason_phrase(), request.headers(), to_tag)
     }
 
     /// Sets the reason phrase. Control characters are left out.
@@ -145,7 +147,20 @@ impl OutgoingResponse {
         self
     }
 
+    /// Makes the response to a request that could not be read; a To that cannot be read either
+    /// gets no tag.
     pub(crate) fn echoing(
+        status: StatusCode,
+        reason_phrase: &str,
+        echo: &Headers,
+        to_tag: &str,
+    ) -> Self {
+        let to = echo.first(HeaderName::To).map(NameAddr::parse);
+        let is_untagged = to.is_some_and(|to| to.is_ok_and(|address| address.tag().is_none()));
+        Self::copying(status, reason_phrase, echo, is_untagged.then_some(to_tag))
+    }
+
+    fn copying(
         status: StatusCode,
         reason_phrase: &str,
         echo: &Headers,
@@ -154,17 +169,13 @@ impl OutgoingResponse {
         let mut headers = Headers::with_room();
         headers.copy_rows(echo, HeaderName::Via);
         headers.copy_rows(echo, HeaderName::From);
-        headers.copy_rows(echo, HeaderName::To);
+        match (echo.first(HeaderName::To), to_tag) {
+            (Some(to), Some(tag)) => headers.push_tagged(HeaderName::To, to, tag),
+            _ => headers.copy_rows(echo, HeaderName::To),
+        }
         headers.copy_rows(echo, HeaderName::CallId);
         headers.copy_rows(echo, HeaderName::CSeq);
-        if let (Some(tag), Some(to)) = (to_tag, untagged(&headers)) {
-            headers.replace_first(HeaderName::To, |out| {
-                out.push_str(&to);
-                out.push_str(";tag=");
-                out.push_str(tag);
-            });
-        }
-        let reason_phrase = reason_phrase.to_owned();
+        let reason_phrase = CompactString::new(reason_phrase);
         Self { status, reason_phrase, headers, body: Body::default() }
     }
 
@@ -203,10 +214,4 @@ impl OutgoingResponse {
     pub fn to_bytes(&self) -> Bytes {
         write::response(self.status, &self.reason_phrase, &self.headers, &self.body.0)
     }
-}
-
-/// Returns the To when it can be read and has no tag.
-fn untagged(headers: &Headers) -> Option<String> {
-    let to = headers.first(HeaderName::To)?;
-    NameAddr::parse(to).is_ok_and(|address| address.tag().is_none()).then(|| to.to_owned())
 }

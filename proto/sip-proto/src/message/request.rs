@@ -132,7 +132,9 @@ impl Request {
         let via = &mut head.addressing.via;
         via.record_source(source);
         let mut others = Scanner::new(head.headers.first(HeaderName::Via).unwrap_or_default());
-        let has_others = Via::scan(&mut others).is_ok() && !others.is_done();
+        // Only with others are there some to find behind it.
+        let has_others =
+            head.addressing.via_count > 1 && Via::skip(&mut others).is_ok() && !others.is_done();
         let others = if has_others { others.rest().to_owned() } else { String::new() };
         head.headers.replace_first(HeaderName::Via, |out| {
             via.write(out);

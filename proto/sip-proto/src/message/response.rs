@@ -1,6 +1,7 @@
 //! A response that was received.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use super::{Addressing, Body};
 use crate::header::{CSeq, CallId, NameAddr, Via};
@@ -12,7 +13,7 @@ use crate::write;
 #[derive(Clone, Debug)]
 pub struct Response {
     status: StatusCode,
-    reason_phrase: String,
+    reason_phrase: CompactString,
     addressing: Addressing,
     headers: Headers,
     body: Body,
@@ -21,7 +22,7 @@ pub struct Response {
 impl Response {
     pub(crate) fn parsed(
         status: StatusCode,
-        reason_phrase: String,
+        reason_phrase: CompactString,
         addressing: Addressing,
         headers: Headers,
     ) -> Self {

@@ -67,7 +67,7 @@ impl ParseFailure {
     #[must_use]
     pub fn response(&self, to_tag: &str) -> Option<OutgoingResponse> {
         let echo = self.echo.as_ref()?;
-        Some(OutgoingResponse::echoing(self.status, &self.reason_phrase, echo, Some(to_tag)))
+        Some(OutgoingResponse::echoing(self.status, &self.reason_phrase, echo, to_tag))
     }
 }
 

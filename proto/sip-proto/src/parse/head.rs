@@ -1,5 +1,8 @@
 //! The head of a message: its start line and the header fields that every message has.
 
+use compact_str::CompactString;
+use memchr::memchr;
+
 use super::failure::ParseFailure;
 use super::rows::{Refused, Rows, parse_rows, unfold};
 use crate::error::{HeaderError, Malformed};
@@ -25,8 +28,9 @@ pub(crate) struct Head {
 pub(crate) fn parse_head(bytes: &[u8], limits: &Limits) -> Result<Head, ParseFailure> {
     let refuse = |refused: Refused| ParseFailure::closing(refused.status, refused.reason, bytes);
     let text = std::str::from_utf8(bytes).map_err(|_| refuse(Refused::bad_request("Not UTF-8")))?;
-    let (start_line, rows) = split_at_byte(text, b'\r').unwrap_or((text, ""));
-    let Some(rows) = rows.strip_prefix('\n') else {
+    let line_end = memchr(b'\r', bytes).unwrap_or(bytes.len());
+    let (start_line, rows) = text.split_at_checked(line_end).unwrap_or((text, ""));
+    let Some(rows) = rows.strip_prefix("\r\n") else {
         return Err(refuse(Refused::bad_request("Bare Carriage Return")));
     };
     let rows = rows.strip_suffix("\r\n").unwrap_or(rows);
@@ -106,7 +110,7 @@ fn parse_request_line(line: &str) -> Option<(Method, Uri)> {
     Some((Method::parse(method).ok()?, Uri::parse(uri).ok()?))
 }
 
-fn parse_status_line(line: &str) -> Option<(StatusCode, String)> {
+fn parse_status_line(line: &str) -> Option<(StatusCode, CompactString)> {
     let (version, rest) = split_at_byte(line, b' ')?;
     if !version.eq_ignore_ascii_case("SIP/2.0") {
         return None;
@@ -115,7 +119,7 @@ fn parse_status_line(line: &str) -> Option<(StatusCode, String)> {
     let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
     let status = StatusCode::parse(code).ok()?;
     (!reason.bytes().any(is_control) && line.len() <= START_LINE_BYTES_MAX)
-        .then(|| (status, reason.to_owned()))
+        .then(|| (status, CompactString::new(reason)))
 }
 
 /// Reads the header fields without which a message belongs to nothing.
@@ -147,7 +151,11 @@ fn parse_vias(headers: &Headers) -> Result<(Via, usize), HeaderError> {
     for row in headers.rows(Via::NAME) {
         let mut scanner = Scanner::new(row);
         loop {
-            topmost.get_or_insert(Via::scan(&mut scanner).map_err(malformed)?);
+            if topmost.is_none() {
+                topmost = Some(Via::scan(&mut scanner).map_err(malformed)?);
+            } else {
+                Via::skip(&mut scanner).map_err(malformed)?;
+            }
             count += 1;
             if count > LIST_VALUES_MAX {
                 return Err(malformed(Malformed("too many values")));

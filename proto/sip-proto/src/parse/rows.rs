@@ -7,7 +7,7 @@ use memchr::memchr_iter;
 use crate::header::HeaderName;
 use crate::headers::{Headers, Row, Span};
 use crate::limits::Limits;
-use crate::scan::{Scanner, is_control};
+use crate::scan::{Scanner, is_control, trim_lws_end};
 use crate::status::StatusCode;
 
 /// The rows of one head.
@@ -35,8 +35,10 @@ impl Refused {
 /// Replaces every folding by one space (RFC 3261 s.7.3.1).
 pub(super) fn unfold(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
-    let is_folding = |line_end: usize| matches!(bytes.get(line_end + 1), Some(b' ' | b'\t'));
-    if !memchr_iter(b'\n', bytes).any(is_folding) {
+    // All text is looked at in one go, which takes a fraction of the time of one look at each line.
+    let is_folding = |end: u8, next: u8| (end == b'\n') & ((next == b' ') | (next == b'\t'));
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    if !pairs.fold(false, |found, (end, next)| found | is_folding(*end, *next)) {
         return Cow::Borrowed(text);
     }
     let mut unfolded = String::with_capacity(text.len());
@@ -59,7 +61,7 @@ pub(super) fn split_row(row: &str) -> Option<(&str, &str)> {
     let name = scanner.token().ok()?;
     // Only space and tab may stand before the colon: what another element takes for whitespace
     // there would hide a header field from one of the two.
-    scanner.eat(b':').then(|| (name, scanner.rest().trim_end_matches([' ', '\t'])))
+    scanner.eat(b':').then(|| (name, trim_lws_end(scanner.rest())))
 }
 
 /// Reads unfolded rows, each with its CRLF.
@@ -75,6 +77,7 @@ pub(super) fn parse_rows(text: String, limits: &Limits) -> Result<Rows, Refused>
         let (Some(line), Some(b'\n')) = (text.get(start..end), text.as_bytes().get(end + 1)) else {
             return Err(Refused::bad_request("Bare Carriage Return"));
         };
+        let line = trim_lws_end(line);
         let (spelling, value) =
             split_row(line).ok_or(Refused::bad_request("Malformed Header Field Name"))?;
         if has_controls {
@@ -90,7 +93,7 @@ pub(super) fn parse_rows(text: String, limits: &Limits) -> Result<Rows, Refused>
                 return Err(Refused::bad_request("Repeated Content-Length Header Field"));
             }
         } else {
-            let value_end = start + line.trim_end_matches([' ', '\t']).len();
+            let value_end = start + line.len();
             rows.push(Row {
                 name,
                 spelling: Span::new(start, start + spelling.len()),

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::{ClientId, FlowId};
+use crate::ids::BRANCH_BYTES;
 use crate::message::Response;
 use crate::method::Method;
 
@@ -19,14 +22,18 @@ use crate::method::Method;
 /// terminated is not kept, so that one struct holds the only state there is.
 #[derive(Debug, Default)]
 pub(super) struct ClientTransactions {
+    /// Timer F is the same for all and `now` never goes back, so that the oldest one is due first.
     waiting: BTreeMap<ClientId, Waiting>,
-    by_branch: BTreeMap<String, ClientId>,
-    deadlines: BTreeSet<(Instant, ClientId)>,
+    by_branch: BTreeMap<Branch, ClientId>,
+    by_flow: BTreeSet<(FlowId, ClientId)>,
 }
+
+/// The branch of a request that was sent, without an allocation of its own.
+type Branch = SmallVec<[u8; BRANCH_BYTES]>;
 
 #[derive(Debug)]
 struct Waiting {
-    branch: String,
+    branch: Branch,
     method: Method,
     flow: FlowId,
     deadline: Instant,
@@ -40,13 +47,14 @@ impl ClientTransactions {
     pub(super) fn start(
         &mut self,
         id: ClientId,
-        branch: String,
+        branch: &str,
         method: Method,
         flow: FlowId,
         deadline: Instant,
     ) {
+        let branch = Branch::from_slice(branch.as_bytes());
         self.by_branch.insert(branch.clone(), id);
-        self.deadlines.insert((deadline, id));
+        self.by_flow.insert((flow, id));
         self.waiting.insert(id, Waiting { branch, method, flow, deadline });
     }
 
@@ -60,7 +68,7 @@ impl ClientTransactions {
         if response.via_count() != 1 {
             return None;
         }
-        let id = *self.by_branch.get(response.via().branch()?)?;
+        let id = *self.by_branch.get(response.via().branch()?.as_bytes())?;
         let waiting = self.waiting.get(&id)?;
         // RFC 3261 s.17.1.3: branch and CSeq method. The flow is checked too, since a response
         // travels on the connection of its request.
@@ -74,18 +82,17 @@ impl ClientTransactions {
 
     /// Ends one transaction whose Timer F has fired.
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<ClientId> {
-        let (deadline, id) = *self.deadlines.first()?;
-        if deadline > now {
-            return None;
-        }
+        let (id, _) =
+            self.waiting.first_key_value().filter(|(_, oldest)| oldest.deadline <= now)?;
+        let id = *id;
         self.end(id);
         Some(id)
     }
 
     /// Ends every transaction of a flow that is lost.
     pub(super) fn take_of_flow(&mut self, flow: FlowId) -> Vec<ClientId> {
-        let of_flow = self.waiting.iter().filter(|(_, waiting)| waiting.flow == flow);
-        let ids: Vec<ClientId> = of_flow.map(|(id, _)| *id).collect();
+        let of_flow = self.by_flow.range((flow, ClientId(0))..=(flow, ClientId(u64::MAX)));
+        let ids: Vec<ClientId> = of_flow.map(|(_, id)| *id).collect();
         for id in &ids {
             self.end(*id);
         }
@@ -93,13 +100,13 @@ impl ClientTransactions {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.waiting.first_key_value().map(|(_, oldest)| oldest.deadline)
     }
 
     fn end(&mut self, id: ClientId) {
         if let Some(waiting) = self.waiting.remove(&id) {
             self.by_branch.remove(&waiting.branch);
-            self.deadlines.remove(&(waiting.deadline, id));
+            self.by_flow.remove(&(waiting.flow, id));
         }
     }
 }

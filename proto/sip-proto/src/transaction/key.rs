@@ -1,5 +1,7 @@
 //! Which transaction a request belongs to (RFC 3261 s.17.2.3).
 
+use compact_str::CompactString;
+
 use super::FlowId;
 use crate::header::{MAGIC_COOKIE, SentBy, TypedHeader};
 use crate::message::Request;
@@ -19,7 +21,7 @@ pub(super) struct ServerKey {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Matching {
     /// A branch with the magic cookie, unique across space and time.
-    Branch { branch: String, sent_by: SentBy },
+    Branch { branch: CompactString, sent_by: SentBy },
     /// The header fields that identify a transaction of an RFC 2543 element. The To tag is not
     /// among them, since an ACK carries that of the response.
     Fields { uri: String, from_tag: String, call_id: String, sequence_number: u32, via: String },
@@ -44,7 +46,7 @@ impl ServerKey {
         let via = request.via();
         let matching = match via.branch() {
             Some(branch) if branch.starts_with(MAGIC_COOKIE) => {
-                Matching::Branch { branch: branch.to_owned(), sent_by: via.sent_by().clone() }
+                Matching::Branch { branch: branch.into(), sent_by: via.sent_by().clone() }
             }
             _ => {
                 let mut text = String::new();

@@ -26,7 +26,8 @@ use crate::method::Method;
 pub(super) struct ServerTransactions {
     live: BTreeMap<ServerId, Live>,
     by_key: BTreeMap<Arc<ServerKey>, ServerId>,
-    by_flow: BTreeMap<FlowId, BTreeSet<ServerId>>,
+    by_flow: BTreeSet<(FlowId, ServerId)>,
+    flow_sizes: BTreeMap<FlowId, usize>,
     deadlines: BTreeSet<(Instant, ServerId)>,
 }
 
@@ -54,7 +55,7 @@ impl ServerTransactions {
     }
 
     pub(super) fn of_flow(&self, flow: FlowId) -> usize {
-        self.by_flow.get(&flow).map_or(0, BTreeSet::len)
+        self.flow_sizes.get(&flow).copied().unwrap_or_default()
     }
 
     pub(super) fn find(&self, key: &ServerKey) -> Option<ServerId> {
@@ -66,7 +67,8 @@ impl ServerTransactions {
         let is_invite = key.method() == &Method::Invite;
         let key = Arc::new(key);
         self.by_key.insert(Arc::clone(&key), id);
-        self.by_flow.entry(flow).or_default().insert(id);
+        self.by_flow.insert((flow, id));
+        *self.flow_sizes.entry(flow).or_default() += 1;
         self.deadlines.insert((deadline, id));
         self.live.insert(id, Live { key, flow, is_invite, state: State::Unanswered, deadline });
     }
@@ -85,7 +87,7 @@ impl ServerTransactions {
         &mut self,
         id: ServerId,
         response: &OutgoingResponse,
-        bytes: Bytes,
+        bytes: &Bytes,
         now: Instant,
     ) -> Result<FlowId, TransactionError> {
         let live = self.live.get_mut(&id).ok_or(TransactionError::Gone)?;
@@ -95,11 +97,11 @@ impl ServerTransactions {
         let flow = live.flow;
         match (response.status(), live.is_invite) {
             (status, _) if status.is_provisional() => {
-                live.state = State::Proceeding { provisional: bytes };
+                live.state = State::Proceeding { provisional: bytes.clone() };
             }
             (status, true) if status.is_success() => return Err(TransactionError::InviteAccepted),
             (_, true) => {
-                live.state = State::Completed { refusal: bytes };
+                live.state = State::Completed { refusal: bytes.clone() };
                 self.deadlines.remove(&(live.deadline, id));
                 live.deadline = now + TIMER_H;
                 self.deadlines.insert((live.deadline, id));
@@ -132,7 +134,9 @@ impl ServerTransactions {
 
     /// Ends every transaction of a flow that is lost, since there is nowhere to answer.
     pub(super) fn drop_flow(&mut self, flow: FlowId) {
-        for id in self.by_flow.get(&flow).cloned().unwrap_or_default() {
+        let of_flow = self.by_flow.range((flow, ServerId(0))..=(flow, ServerId(u64::MAX)));
+        let ids: Vec<ServerId> = of_flow.map(|(_, id)| *id).collect();
+        for id in ids {
             self.end(id);
         }
     }
@@ -144,10 +148,11 @@ impl ServerTransactions {
     fn end(&mut self, id: ServerId) {
         if let Some(live) = self.live.remove(&id) {
             self.by_key.remove(&live.key);
-            if let Some(of_flow) = self.by_flow.get_mut(&live.flow) {
-                of_flow.remove(&id);
-                if of_flow.is_empty() {
-                    self.by_flow.remove(&live.flow);
+            self.by_flow.remove(&(live.flow, id));
+            if let Some(size) = self.flow_sizes.get_mut(&live.flow) {
+                *size -= 1;
+                if *size == 0 {
+                    self.flow_sizes.remove(&live.flow);
                 }
             }
             self.deadlines.remove(&(live.deadline, id));

@@ -117,6 +117,24 @@ fn a_lost_flow_ends_what_was_on_it_and_nothing_else() {
 }
 
 #[test]
+fn a_request_that_has_ended_is_not_ended_by_its_flow() {
+    let now = epoch();
+    let mut client = layer(9);
+    client.send_request(&outgoing(Method::Message), FLOW, now).unwrap();
+    let answered = request(&client.poll_transmit().unwrap().bytes);
+    let late = client.send_request(&outgoing(Method::Message), FLOW, now + TIMER_F / 2).unwrap();
+    assert_eq!(client.poll_timeout(), Some(now + TIMER_F));
+    let answer = OutgoingResponse::to(&answered, StatusCode::OK, Some("t")).to_bytes();
+    client.handle_response(Box::new(response(&answer)), FLOW.id);
+    assert!(matches!(client.poll_event(), Some(TransactionEvent::Response(..))));
+    assert_eq!(client.poll_timeout(), Some(now + TIMER_F + TIMER_F / 2));
+    client.handle_flow_closed(FLOW.id);
+    assert!(matches!(client.poll_event(), Some(TransactionEvent::FlowClosed(id)) if id == late));
+    assert!(client.poll_event().is_none());
+    assert_eq!(client.poll_timeout(), None);
+}
+
+#[test]
 fn a_repeated_request_is_absorbed_and_gets_the_last_response() {
     let now = epoch();
     let mut server = layer(9);

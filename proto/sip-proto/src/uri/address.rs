@@ -1,20 +1,22 @@
 //! What follows the colon of a sip, sips, pres or im URI: user, host, parameters, header fields.
 
+use compact_str::CompactString;
+
 use super::escape::{check_part, comparable, encode_user};
 use super::host::{Host, parse_host_port};
 use super::parameters::{UriParameters, check_headers, headers_are_equivalent};
 use crate::byte_set::{PASSWORD, USER};
 use crate::error::Malformed;
-use crate::scan::{push_number, split_at_byte};
+use crate::scan::{length_while, push_number, split_at_byte};
 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    pub(super) user: Option<String>,
-    password: Option<String>,
+    pub(super) user: Option<CompactString>,
+    password: Option<CompactString>,
     pub(super) host: Host,
     pub(super) port: Option<u16>,
     pub(super) parameters: UriParameters,
-    pub(super) headers: Option<String>,
+    pub(super) headers: Option<CompactString>,
 }
 
 impl Address {
@@ -32,16 +34,23 @@ impl Address {
             None => (None, text),
         };
         let (user, password) = user_info.map(parse_user_info).transpose()?.unwrap_or_default();
-        let (rest, headers) = match split_at_byte(rest, b'?') {
-            Some((rest, headers)) => (rest, Some(headers)),
+        let host_end = length_while(rest, |byte| byte != b';' && byte != b'?');
+        let (host_port, rest) = rest.split_at_checked(host_end).unwrap_or((rest, ""));
+        let (parameters, headers) = match split_at_byte(rest, b'?') {
+            Some((parameters, headers)) => (parameters, Some(headers)),
             None => (rest, None),
         };
         headers.map_or(Ok(()), check_headers)?;
-        let host_end = rest.bytes().position(|byte| byte == b';').unwrap_or(rest.len());
-        let (host_port, parameters) = rest.split_at_checked(host_end).unwrap_or((rest, ""));
         let (host, port) = parse_host_port(host_port)?;
         let parameters = UriParameters::parse(parameters)?;
-        Ok(Self { user, password, host, port, parameters, headers: headers.map(str::to_owned) })
+        Ok(Self {
+            user,
+            password,
+            host,
+            port,
+            parameters,
+            headers: headers.map(CompactString::new),
+        })
     }
 
     /// Appends the address; `shown` says what stands in place of the password.
@@ -67,11 +76,12 @@ impl Address {
     }
 
     pub(super) fn is_equivalent(&self, other: &Self) -> bool {
-        let same_text = |left: &Option<String>, right: &Option<String>| match (left, right) {
-            (Some(left), Some(right)) => comparable(left).eq(comparable(right)),
-            (None, None) => true,
-            _ => false,
-        };
+        let same_text =
+            |left: &Option<CompactString>, right: &Option<CompactString>| match (left, right) {
+                (Some(left), Some(right)) => comparable(left).eq(comparable(right)),
+                (None, None) => true,
+                _ => false,
+            };
         same_text(&self.user, &other.user)
             && same_text(&self.password, &other.password)
             && self.host == other.host
@@ -85,9 +95,13 @@ impl Address {
     }
 }
 
-type UserInfo = (Option<String>, Option<String>);
+type UserInfo = (Option<CompactString>, Option<CompactString>);
 
 fn parse_user_info(text: &str) -> Result<UserInfo, Malformed> {
+    // A user without password and escapes is what most are.
+    if !text.is_empty() && USER.contains_all(text) {
+        return Ok((Some(CompactString::new(text)), None));
+    }
     let (user, password) = match split_at_byte(text, b':') {
         Some((user, password)) => (user, Some(password)),
         None => (text, None),
@@ -95,7 +109,7 @@ fn parse_user_info(text: &str) -> Result<UserInfo, Malformed> {
     if user.is_empty() {
         return Err(Malformed("the user part is empty"));
     }
-    check_part(user, USER, "the user part has a forbidden character")?;
-    check_part(password.unwrap_or_default(), PASSWORD, "the password is malformed")?;
-    Ok((Some(user.to_owned()), password.map(str::to_owned)))
+    check_part(user, &USER, "the user part has a forbidden character")?;
+    check_part(password.unwrap_or_default(), &PASSWORD, "the password is malformed")?;
+    Ok((Some(CompactString::new(user)), password.map(CompactString::new)))
 }

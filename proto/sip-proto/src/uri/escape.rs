@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::byte_set::{ByteSet, RESERVED};
@@ -41,8 +42,8 @@ const PARAMETER: &AsciiSet = &MARKS_ONLY
     .remove(b'$');
 
 /// Encodes text as a user part.
-pub(crate) fn encode_user(text: &str) -> String {
-    utf8_percent_encode(text, USER).to_string()
+pub(crate) fn encode_user(text: &str) -> CompactString {
+    utf8_percent_encode(text, USER).collect()
 }
 
 /// Encodes text as the value of a URI parameter.
@@ -76,7 +77,7 @@ pub(super) fn check_escapes(text: &str) -> Result<(), Malformed> {
 /// Requires that text consists of accepted characters and valid escapes.
 pub(super) fn check_part(
     text: &str,
-    accepted: ByteSet,
+    accepted: &ByteSet,
     problem: &'static str,
 ) -> Result<(), Malformed> {
     if accepted.contains_all(text) {

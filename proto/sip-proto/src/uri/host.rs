@@ -3,8 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use compact_str::CompactString;
+
 use crate::byte_set::LABEL;
 use crate::error::Malformed;
+use crate::scan::{Scanner, length_while, push_number};
 
 /// Longest host name, in bytes (RFC 1035 s.2.3.4).
 const NAME_BYTES_MAX: usize = 253;
@@ -25,7 +28,7 @@ pub enum Host {
 
 /// A domain name that follows the host grammar, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostName(String);
+pub struct HostName(CompactString);
 
 impl HostName {
     /// Returns the name.
@@ -76,10 +79,10 @@ impl Host {
     pub(crate) fn write(&self, out: &mut String) {
         match self {
             Self::Name(name) => out.push_str(name.as_str()),
-            Self::V4(address) => out.push_str(&address.to_string()),
+            Self::V4(address) => push_address(out, (*address).into()),
             Self::V6(address) => {
                 out.push('[');
-                out.push_str(&address.to_string());
+                push_address(out, (*address).into());
                 out.push(']');
             }
         }
@@ -103,13 +106,27 @@ impl fmt::Display for Host {
     }
 }
 
+/// Appends an address, one of IPv6 without brackets.
+pub(crate) fn push_address(out: &mut String, address: IpAddr) {
+    match address {
+        // Written digit by digit, which takes a fraction of the time of formatting.
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                out.push_str(if index > 0 { "." } else { "" });
+                push_number(out, octet.into());
+            }
+        }
+        IpAddr::V6(address) => out.push_str(&address.to_string()),
+    }
+}
+
 /// Splits `host [ ":" port ]`, with no whitespace inside.
 pub(crate) fn parse_host_port(text: &str) -> Result<(Host, Option<u16>), Malformed> {
-    let closing = if text.starts_with('[') { b']' } else { b':' };
-    let host_end = match text.bytes().position(|byte| byte == closing) {
-        Some(bracket) if closing == b']' => bracket + 1,
-        Some(colon) => colon,
-        None => text.len(),
+    let host_end = if text.starts_with('[') {
+        // Without a bracket that closes, all text is a host, which none is.
+        length_while(text, |byte| byte != b']').saturating_add(1).min(text.len())
+    } else {
+        length_while(text, |byte| byte != b':')
     };
     let (host, rest) = text.split_at_checked(host_end).unwrap_or((text, ""));
     Ok((Host::parse(host)?, parse_port(rest)?))
@@ -144,23 +161,23 @@ fn parse_name(name: &str) -> Result<HostName, Malformed> {
     if name.len() > NAME_BYTES_MAX {
         return Err(Malformed("the host name is too long"));
     }
-    // Labels are not empty, and neither begin nor end with a hyphen.
-    let mut previous = b'.';
-    for byte in name.bytes() {
-        let is_good = match byte {
-            b'.' => !matches!(previous, b'.' | b'-'),
-            b'-' => previous != b'.',
-            _ => LABEL.contains(byte),
-        };
-        if !is_good {
+    let mut labels = Scanner::new(name);
+    loop {
+        // Labels are not empty, and neither begin nor end with a hyphen.
+        let label = labels.take_all_of(&LABEL).as_bytes();
+        if matches!(label, [] | [b'-', ..] | [.., b'-']) {
             return Err(Malformed("not a host name"));
         }
-        previous = byte;
+        if labels.is_done() {
+            break;
+        }
+        if !labels.eat_exactly(b'.') {
+            return Err(Malformed("not a host name"));
+        }
     }
-    if matches!(previous, b'.' | b'-') {
-        return Err(Malformed("not a host name"));
-    }
-    Ok(HostName(name.to_ascii_lowercase()))
+    let mut name = CompactString::new(name);
+    name.make_ascii_lowercase();
+    Ok(HostName(name))
 }
 
 #[cfg(test)]

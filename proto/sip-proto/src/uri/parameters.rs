@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
+
 use super::escape::{check_part, comparable, decode, encode_parameter};
 use crate::byte_set::{URI_HEADER, URI_PARAMETER};
 use crate::error::Malformed;
@@ -13,31 +15,30 @@ const NEVER_IGNORED: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"]
 
 /// URI parameters in their order, as validated text: empty or `;name[=value]...`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct UriParameters(String);
+pub(super) struct UriParameters(CompactString);
 
 impl UriParameters {
     /// Reads what follows the host and port; empty text means no parameters.
     pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
-        let parameters = Self(text.to_owned());
         if !text.is_empty() && !text.starts_with(';') {
             return Err(Malformed("text between host and parameters"));
         }
-        for (index, (name, value)) in parameters.iter().enumerate() {
+        for (index, (name, value)) in iterate(text).enumerate() {
             if index >= PARAMETERS_MAX {
                 return Err(Malformed("too many URI parameters"));
             }
             let problem = "a URI parameter has a forbidden character";
-            check_part(name, URI_PARAMETER, problem)?;
-            check_part(value.unwrap_or("-"), URI_PARAMETER, problem)?;
+            check_part(name, &URI_PARAMETER, problem)?;
+            check_part(value.unwrap_or("-"), &URI_PARAMETER, problem)?;
             if name.is_empty() || value == Some("") {
                 return Err(Malformed("a URI parameter is empty"));
             }
             // RFC 3261 s.19.1.1: a parameter name must not appear more than once.
-            if parameters.iter().take(index).any(|(earlier, _)| names_match(earlier, name)) {
+            if iterate(text).take(index).any(|(earlier, _)| names_match(earlier, name)) {
                 return Err(Malformed("a URI parameter is repeated"));
             }
         }
-        Ok(parameters)
+        Ok(Self(CompactString::new(text)))
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -45,15 +46,7 @@ impl UriParameters {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let mut scanner = Scanner::new(&self.0);
-        std::iter::from_fn(move || {
-            let parameter =
-                scanner.eat_exactly(b';').then(|| scanner.take_while(|byte| byte != b';'))?;
-            Some(match split_at_byte(parameter, b'=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (parameter, None),
-            })
-        })
+        iterate(&self.0)
     }
 
     /// Returns a value, escaped; a parameter without value has an empty one.
@@ -77,6 +70,9 @@ impl UriParameters {
     }
 
     pub(super) fn remove(&mut self, name: &str) {
+        if self.raw(name).is_none() {
+            return;
+        }
         let kept = self.0.split(';').skip(1).filter(|parameter| {
             let candidate = parameter.split_once('=').map_or(*parameter, |(before, _)| before);
             !names_match(candidate, name)
@@ -93,6 +89,19 @@ impl UriParameters {
         };
         one_way(self, other) && one_way(other, self)
     }
+}
+
+/// Returns the parameters that text holds, which is empty or begins with a semicolon.
+fn iterate(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let mut scanner = Scanner::new(text);
+    std::iter::from_fn(move || {
+        let parameter =
+            scanner.eat_exactly(b';').then(|| scanner.take_while(|byte| byte != b';'))?;
+        Some(match split_at_byte(parameter, b'=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (parameter, None),
+        })
+    })
 }
 
 fn names_match(left: &str, right: &str) -> bool {
@@ -115,8 +124,8 @@ pub(super) fn check_headers(text: &str) -> Result<(), Malformed> {
         if name.is_empty() {
             return Err(Malformed("a header field of the URI has no name"));
         }
-        check_part(name, URI_HEADER, problem)?;
-        check_part(value, URI_HEADER, problem)?;
+        check_part(name, &URI_HEADER, problem)?;
+        check_part(value, &URI_HEADER, problem)?;
     }
     Ok(())
 }
