@@ -56,8 +56,7 @@ pub fn s2x_address(uri: &Uri) -> Result<Jid, AddressError> {
 ///
 /// The resource becomes the parameter `gr`.
 pub fn x2s_address(jid: &Jid) -> Result<Uri, AddressError> {
-    let ascii = idna::domain_to_ascii(jid.domain().as_str()).map_err(|_| AddressError::NotAUri)?;
-    let host = Host::parse(&ascii).map_err(|_| AddressError::NotAUri)?;
+    let host = Host::parse(&jid.domain().to_ascii()).map_err(|_| AddressError::NotAUri)?;
     let user = jid.localpart().map(unescape);
     let mut uri = Uri::sip(user.as_deref(), host);
     if let Some(resource) = jid.resourcepart() {

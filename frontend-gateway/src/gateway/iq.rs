@@ -55,8 +55,8 @@ impl Gateway {
         let mut result = Element::new(ns::SERVER, "iq")
             .with_attribute("type", "result")
             .with_attribute("id", id)
-            .with_attribute("from", arrived.to.to_string())
-            .with_attribute("to", arrived.from.to_string());
+            .with_attribute("from", arrived.to.as_str())
+            .with_attribute("to", arrived.from.as_str());
         if let Some(content) = content {
             result.push_child(content);
         }

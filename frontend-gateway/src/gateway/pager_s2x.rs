@@ -173,11 +173,18 @@ impl Gateway {
         let number = request.cseq().number.to_string();
         let from = request.from().uri().to_wire();
         // A proxy that forks sends the same request to different recipients.
-        let to = to.to_string();
         // A sender that numbers badly must not lose another text.
         let content: [u8; 32] = Sha256::digest(request.body()).into();
         let content: String = content.iter().map(|byte| char::from(*byte)).collect();
-        self.derive(&["origin", request.call_id().as_str(), &number, tag, &from, &to, &content])
+        self.derive(&[
+            "origin",
+            request.call_id().as_str(),
+            &number,
+            tag,
+            &from,
+            to.as_str(),
+            &content,
+        ])
     }
 
     /// Returns the id of the stanza for a message, by which an error for it is known.

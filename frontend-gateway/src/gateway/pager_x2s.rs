@@ -241,9 +241,9 @@ impl Gateway {
 
     fn build(&mut self, item: &Item) -> Result<OutgoingRequest, StanzaError> {
         let users = [item.from.bare(), item.to.bare()];
-        let [from, to] = [&users[0], &users[1]].map(ToString::to_string);
+        let [from, to] = [&users[0], &users[1]].map(Jid::as_str);
         let thread = item.text.thread.as_deref().unwrap_or_default();
-        let [derived, from_tag] = words(self.derive(&["thread", &from, &to, thread]));
+        let [derived, from_tag] = words(self.derive(&["thread", from, to, thread]));
         let derived = format!("{derived}@{}", item.from.domain().to_ascii());
         let call_id = self.threads.call_id(&users, thread, derived);
         let malformed = || StanzaError::new(StanzaCondition::JidMalformed);

@@ -178,8 +178,8 @@ impl Gateway {
         now: Now,
     ) {
         let stanza = Element::new(ns::SERVER, "presence")
-            .with_attribute("from", from.bare().to_string())
-            .with_attribute("to", to.bare().to_string())
+            .with_attribute("from", from.bare().as_str())
+            .with_attribute("to", to.bare().as_str())
             .with_attribute("type", kind);
         self.send_state(&stanza, from, to, purpose, now);
     }
@@ -190,7 +190,7 @@ pub(super) fn record_refusal(refusal: &Refusal, correlation_id: &str, direction:
     let rule = refusal.gate().name();
     metrics::counter!("gateway_policy_refused_total", "rule" => rule, "direction" => direction)
         .increment(1);
-    let remedy = refusal.remedy(|user| identity(&user.to_string()).to_string());
+    let remedy = refusal.remedy(|user| identity(user.as_str()).to_string());
     tracing::info!(correlation_id, rule, direction, remedy, "policy refused it");
 }
 

@@ -258,7 +258,7 @@ impl Home {
     ) -> Result<HomeMessage, Denial> {
         let kept = self.messages.keep(user, request.to_bytes().to_vec(), now);
         kept.map_err(|error| {
-            tracing::warn!(user = %host::log::identity(&user.to_string()), %error, "a message is not kept");
+            tracing::warn!(user = %host::log::identity(user.as_str()), %error, "a message is not kept");
             Denial::new(StatusCode::TEMPORARILY_UNAVAILABLE, &error.to_string())
         })
     }

@@ -153,7 +153,7 @@ impl Home {
         let response = registrar::response(request, &bindings, seconds, &self.ids.tag());
         self.respond(asked.asker, response, asked.now);
         let online = !bindings.is_empty();
-        tracing::info!(user = %host::log::identity(&user.to_string()), online, "a user has registered");
+        tracing::info!(user = %host::log::identity(user.as_str()), online, "a user has registered");
         self.agent.set_online(&user, online);
         if online {
             if self.unreached.remove(&user) {
@@ -216,7 +216,7 @@ impl Home {
             Authentication::Proven => Ok(()),
             Authentication::Refused => {
                 metrics::counter!("gateway_home_authentication_failures_total").increment(1);
-                tracing::warn!(user = %host::log::identity(&user.to_string()), "wrong credentials");
+                tracing::warn!(user = %host::log::identity(user.as_str()), "wrong credentials");
                 Err(Denial::new(StatusCode::FORBIDDEN, "Wrong Credentials"))
             }
             Authentication::Challenge(challenges) => Err(Denial::Challenged(challenges)),

@@ -130,8 +130,8 @@ pub fn s2x_message(
 ) -> Result<Element, Denial> {
     let (text, tag) = s2x_text(request)?;
     let mut stanza = Element::new(ns::SERVER, "message")
-        .with_attribute("from", from.to_string())
-        .with_attribute("to", to.to_string())
+        .with_attribute("from", from.as_str())
+        .with_attribute("to", to.as_str())
         .with_attribute("id", id);
     if let Some(tag) = tag {
         stanza = stanza.with_lang(tag);

@@ -80,8 +80,8 @@ pub fn s2x_stanza(presence: &ResourcePresence, presentity: &Jid, watcher: &Jid) 
         .and_then(|resource| Jid::parse(&format!("{}/{resource}", presentity.bare())).ok())
         .unwrap_or_else(|| presentity.bare());
     let stanza = Element::new(ns::SERVER, "presence")
-        .with_attribute("from", from.to_string())
-        .with_attribute("to", watcher.to_string());
+        .with_attribute("from", from.as_str())
+        .with_attribute("to", watcher.as_str());
     let Some(available) = &presence.available else {
         let mut stanza = stanza.with_attribute("type", "unavailable");
         if let Some(note) = &presence.farewell {
