@@ -191,6 +191,7 @@ impl<P> Links<P> {
     ///
     /// # Errors
     /// Gives the stanza back when too many wait already.
+    #[expect(clippy::result_large_err, reason = "the stanza itself, given back")]
     pub fn send(&mut self, outbound: Outbound<P>, now: Instant) -> Result<(), Outbound<P>> {
         let before = self.waiting.get(&outbound.pair).map_or(0, VecDeque::len);
         let outbound = if before > 0 {
@@ -329,6 +330,7 @@ impl<P> Links<P> {
     }
 
     /// Gives a stanza to the edge that is the first choice for its pair, if there is credit.
+    #[expect(clippy::result_large_err, reason = "the stanza itself, given back")]
     fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
         let introduced = self.edges.values_mut().filter(|edge| edge.said_hello);
         let first_choice = introduced.max_by_key(|edge| rendezvous(&edge.name, &outbound.pair));
@@ -383,6 +385,7 @@ impl<P> Edge<P> {
         Ok(())
     }
 
+    #[expect(clippy::result_large_err, reason = "the stanza itself, given back")]
     fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
         let outstanding = self.outbound.entry(outbound.pair.clone()).or_default();
         if outstanding.count >= outstanding.credit {

@@ -44,10 +44,10 @@ struct Arguments {
     #[arg(long, default_value = "3")]
     rounds: NonZeroUsize,
     /// Messages each way before the first round.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 10_000)]
     warm_up: usize,
     /// Users on each side; each has one message under way.
-    #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 512, value_parser = value_parser!(u16).range(1..=1000))]
     users: u16,
     /// Connections that the SIP users share; as many as there are users unless given.
     #[arg(long)]
