@@ -189,6 +189,7 @@ impl Hub {
         let Some(frontend) = self.frontends.get_mut(&id) else { return Ok(()) };
         let introduced = frontend.handle_hello(frame.hello)?;
         if introduced {
+            tracing::info!(frontend = frontend.name, "a front end has attached");
             self.replace_earlier(id);
         }
         if let Some(admission) = frame.admission {
@@ -310,10 +311,11 @@ impl Hub {
     }
 
     /// Ends the earlier attachments of a front end that has introduced itself on another one: it
-    /// settles nothing there any more, and what it left must not come behind what is newer.
+    /// settles nothing there any more, and what it left must not come behind what is newer. One
+    /// without a hello stays: by another of our addresses, it learns there who we are and goes.
     fn replace_earlier(&mut self, id: FrontendId) {
         let Some(newcomer) = self.frontends.get(&id) else { return };
-        let of_newcomer = |(_, frontend): &(_, &Frontend)| frontend.name == newcomer.name;
+        let of_newcomer = |(_, it): &(_, &Frontend)| it.said_hello && it.name == newcomer.name;
         let earlier = self.frontends.range(..id).filter(of_newcomer);
         let earlier: Vec<FrontendId> = earlier.map(|(other, _)| *other).collect();
         for other in earlier {

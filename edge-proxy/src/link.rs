@@ -112,7 +112,6 @@ impl Link for LinkService {
         let number = self.attachments.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let id = FrontendId(number);
         let (frames, outgoing) = mpsc::unbounded_channel();
-        tracing::info!(frontend = name, "a front end has attached");
         let attached = HubInput::Attached { id, name: name.clone(), frames };
         if self.hub.send(attached).await.is_err() {
             return Err(Status::unavailable("the edge is stopping"));
@@ -129,9 +128,11 @@ async fn receive(
     mut frames: Streaming<FromFrontend>,
     hub: HubSender,
 ) {
+    let mut has_spoken = false;
     let reason = loop {
         match frames.message().await {
             Ok(Some(frame)) => {
+                has_spoken = true;
                 if hub.send(HubInput::Frame { id, frame }).await.is_err() {
                     return;
                 }
@@ -140,7 +141,12 @@ async fn receive(
             Err(status) => break status.message().to_owned(),
         }
     };
-    tracing::warn!(frontend = name, reason, "a front end is gone");
+    if has_spoken {
+        tracing::warn!(frontend = name, reason, "a front end is gone");
+    } else {
+        // One that is attached by another of our addresses, and tries this one at times.
+        tracing::debug!(frontend = name, reason, "a front end has ended a link without a hello");
+    }
     // The hub is gone only while the process ends.
     let _ = hub.send(HubInput::Detached { id }).await;
 }

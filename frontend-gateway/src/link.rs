@@ -1,11 +1,16 @@
-//! The link's dialling side: one task for each edge, which attaches again whenever it is lost.
+//! The link's dialling side: one task for each address of an edge, which attaches again whenever
+//! the link is lost.
 
+mod addresses;
 mod back_off;
-mod names;
+mod claims;
+mod discovery;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use link::role::Role;
@@ -14,17 +19,22 @@ use link::wire::{FromEdge, FromFrontend};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use back_off::BackOff;
-pub use names::EdgeNames;
+use claims::{Claim, EdgeClaims};
+pub use discovery::discover;
 
 /// Time for TCP and TLS to an edge.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Time for an edge, once it is connected, to answer and to say hello.
+const FIRST_FRAME_MAX: Duration = Duration::from_secs(10);
 
 /// A link is probed when it has been silent for this long, and ends without an answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -73,34 +83,158 @@ impl Attachment {
     }
 }
 
-/// Keeps a link to the edge at `address` (`host:port`) until the receiver of `inputs` is gone.
-pub async fn keep<I: From<LinkInput>>(
-    address: String,
+/// What the links of a front end share.
+#[derive(Debug)]
+pub struct Dialler<I> {
     tls: Arc<ClientConfig>,
-    numbers: Arc<std::sync::atomic::AtomicU64>,
-    names: EdgeNames,
+    numbers: Arc<AtomicU64>,
+    claims: EdgeClaims,
     inputs: mpsc::Sender<I>,
-) {
-    let mut back_off = BackOff::default();
-    let mut told = None;
-    loop {
-        let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        match attach(&address, &tls, number, &names, &inputs, &mut back_off).await {
-            Ok(()) => {}
-            Err(LinkError::Stopped) => return,
-            Err(LinkError::Taken(edge)) => {
-                tell_of_duplicate(&address, edge, &mut told);
-                // An error in the configuration, which stays; or the other link is dead and not
-                // yet found so, and then its keep-alive ends it before we come again.
-                back_off.skip_to_last();
+}
+
+impl<I> Clone for Dialler<I> {
+    fn clone(&self) -> Self {
+        Self {
+            tls: Arc::clone(&self.tls),
+            numbers: Arc::clone(&self.numbers),
+            claims: self.claims.clone(),
+            inputs: self.inputs.clone(),
+        }
+    }
+}
+
+impl<I: From<LinkInput>> Dialler<I> {
+    /// Makes the dialler of links that tell `inputs` what happens on them.
+    pub fn new(tls: Arc<ClientConfig>, inputs: mpsc::Sender<I>) -> Self {
+        let numbers = Arc::new(AtomicU64::new(1));
+        Self { tls, numbers, claims: EdgeClaims::default(), inputs }
+    }
+
+    /// Keeps a link to the edge at `address`, found behind `name`, until the address is `gone` or
+    /// the receiver of the inputs is.
+    async fn keep(self, name: String, address: SocketAddr, gone: CancellationToken) {
+        let mut back_off = BackOff::default();
+        let mut told = None;
+        loop {
+            let opening = gone.run_until_cancelled(self.open(address)).await;
+            let result = match opening {
+                None => return,
+                Some(Ok(link)) => self.carry(link, &gone, &mut back_off).await,
+                Some(Err(error)) => Err(error),
+            };
+            match result {
+                Ok(()) => {}
+                Err(LinkError::Stopped) => return,
+                Err(LinkError::Taken(edge)) => {
+                    tell_of_duplicate(address, edge, &mut told);
+                    // The edge has several addresses, which stays so; or the other link is dead
+                    // and not yet found so, and then its keep-alive ends it before we come again.
+                    back_off.skip_to_last();
+                }
+                Err(error) => {
+                    metrics::counter!("gateway_link_failures_total").increment(1);
+                    let cause = root_cause(&error);
+                    tracing::warn!(edge = name, %address, %error, cause, "no link to the edge");
+                }
             }
-            Err(error) => {
-                metrics::counter!("gateway_link_failures_total").increment(1);
-                let cause = root_cause(&error);
-                tracing::warn!(edge = address, %error, cause, "no link to the edge");
+            let waiting = tokio::time::sleep(back_off.next(random()));
+            if gone.run_until_cancelled(waiting).await.is_none() {
+                return;
             }
         }
-        tokio::time::sleep(back_off.next(random())).await;
+    }
+
+    async fn open(&self, address: SocketAddr) -> Result<OpenLink, LinkError> {
+        let (name_found, mut name) = mpsc::channel(1);
+        let channel = connect(address, Arc::clone(&self.tls), name_found).await?;
+        let name = name.recv().await.unwrap_or_default();
+        greet(channel, name, &self.claims, FIRST_FRAME_MAX).await
+    }
+
+    /// Carries frames until the link ends, or the address is `gone`; one that lived for long
+    /// enough ends the back-off.
+    async fn carry(
+        &self,
+        link: OpenLink,
+        gone: &CancellationToken,
+        back_off: &mut BackOff,
+    ) -> Result<(), LinkError> {
+        // The claim is held until the loss of the link is told, so that there are never two.
+        let OpenLink { name, first, frames, incoming, claim: _claim } = link;
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let since = Instant::now();
+        let ended = CancellationToken::new();
+        let attachment = Attachment { frames, _ends: ended.clone().drop_guard() };
+        self.tell(LinkInput::Attached { number, name: name.clone(), attachment }).await?;
+        self.tell(LinkInput::Frame { number, frame: first }).await?;
+        let cut_off = async {
+            ended.cancelled().await;
+            // Without our side an honest edge ends its own once it has read everything.
+            tokio::time::sleep(ENDING_MAX).await;
+        };
+        let result = tokio::select! {
+            result = self.pass_on(number, incoming) => result,
+            () = cut_off => Ok(()),
+            () = gone.cancelled() => Ok(()),
+        };
+        tracing::warn!(edge = name, "the link is lost");
+        back_off.lived(since.elapsed());
+        self.tell(LinkInput::Detached { number }).await?;
+        result
+    }
+
+    async fn pass_on(
+        &self,
+        number: u64,
+        mut incoming: Streaming<FromEdge>,
+    ) -> Result<(), LinkError> {
+        while let Some(frame) = incoming.message().await? {
+            self.tell(LinkInput::Frame { number, frame }).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, input: LinkInput) -> Result<(), LinkError> {
+        self.inputs.send(input.into()).await.map_err(|_| LinkError::Stopped)
+    }
+}
+
+/// A link on which the edge has said hello, and we have not yet.
+#[derive(Debug)]
+struct OpenLink {
+    name: String,
+    first: FromEdge,
+    frames: mpsc::UnboundedSender<FromFrontend>,
+    incoming: Streaming<FromEdge>,
+    claim: Claim,
+}
+
+/// Attaches to the edge that its certificate calls `name`, and claims it by its first frame.
+///
+/// The claim comes before our hello, for which the edge would end our earlier attachment. An edge
+/// whose first frame has no hello breaks the rules, which is for the receiver of the inputs to see.
+async fn greet(
+    channel: Channel,
+    name: String,
+    claims: &EdgeClaims,
+    first_frame_max: Duration,
+) -> Result<OpenLink, LinkError> {
+    let (frames, outgoing) = mpsc::unbounded_channel();
+    let mut client = LinkClient::new(channel)
+        .max_decoding_message_size(link::FRAME_BYTES_MAX)
+        .max_encoding_message_size(link::FRAME_BYTES_MAX);
+    let attaching = async {
+        let answer = client.attach(UnboundedReceiverStream::new(outgoing)).await?;
+        let mut incoming = answer.into_inner();
+        let first = incoming.message().await?.ok_or(LinkError::NoFrame)?;
+        Ok::<_, LinkError>((first, incoming))
+    };
+    let attached = tokio::time::timeout(first_frame_max, attaching).await;
+    let (first, incoming) = attached.map_err(|_| LinkError::Silent)??;
+    let instance = first.hello.as_ref().map(|hello| hello.instance.clone()).unwrap_or_default();
+    match claims.claim(&name, instance) {
+        Some(claim) => Ok(OpenLink { name, first, frames, incoming, claim }),
+        None => Err(LinkError::Taken(name)),
     }
 }
 
@@ -112,12 +246,12 @@ fn root_cause(error: &LinkError) -> Option<String> {
 }
 
 /// Tells the operator, once, that an address is not used; `told` remembers for which edge.
-fn tell_of_duplicate(address: &str, edge: String, told: &mut Option<String>) {
+fn tell_of_duplicate(address: SocketAddr, edge: String, told: &mut Option<String>) {
     metrics::counter!("gateway_link_duplicates_total").increment(1);
     if told.as_ref() == Some(&edge) {
-        return tracing::debug!(address, edge, "the edge is still attached by another address");
+        return tracing::debug!(%address, edge, "the edge is still attached by another address");
     }
-    tracing::warn!(address, edge, "the edge is attached already by another address");
+    tracing::warn!(%address, edge, "the edge is attached already by another address");
     *told = Some(edge);
 }
 
@@ -127,70 +261,18 @@ enum LinkError {
     Connect(#[from] tonic::transport::Error),
     #[error("the edge refused: {0}")]
     Refused(#[from] tonic::Status),
+    #[error("the edge ended the link before its first frame")]
+    NoFrame,
+    #[error("the edge sent no frame in time")]
+    Silent,
     #[error("the edge {0} is attached already by another address")]
     Taken(String),
     #[error("the gateway is stopping")]
     Stopped,
 }
 
-/// Attaches once and carries frames until the link ends; one that worked ends the back-off.
-async fn attach<I: From<LinkInput>>(
-    address: &str,
-    tls: &Arc<ClientConfig>,
-    number: u64,
-    names: &EdgeNames,
-    inputs: &mpsc::Sender<I>,
-    back_off: &mut BackOff,
-) -> Result<(), LinkError> {
-    let (name_found, mut name) = mpsc::channel(1);
-    let channel = connect(address.to_owned(), Arc::clone(tls), name_found).await?;
-    let name = name.recv().await.unwrap_or_default();
-    // Before the edge hears of a second attachment, for which it would end the first. Held until
-    // the loss of this one is told, so that there are never two.
-    let Some(_claim) = names.claim(&name) else { return Err(LinkError::Taken(name)) };
-    let (frames, outgoing): (_, UnboundedReceiver<FromFrontend>) = mpsc::unbounded_channel();
-    let ended = CancellationToken::new();
-    let attachment = Attachment { frames, _ends: ended.clone().drop_guard() };
-    let attached = LinkInput::Attached { number, name: name.clone(), attachment };
-    inputs.send(attached.into()).await.map_err(|_| LinkError::Stopped)?;
-    let carrying = carry(channel, outgoing, number, inputs, back_off);
-    let cut_off = async {
-        ended.cancelled().await;
-        // Without our side an honest edge ends its own once it has read everything.
-        tokio::time::sleep(ENDING_MAX).await;
-    };
-    let result = tokio::select! {
-        result = carrying => result,
-        () = cut_off => Ok(()),
-    };
-    tracing::warn!(edge = name, "the link is lost");
-    let detached = LinkInput::Detached { number };
-    inputs.send(detached.into()).await.map_err(|_| LinkError::Stopped)?;
-    result
-}
-
-async fn carry<I: From<LinkInput>>(
-    channel: Channel,
-    outgoing: UnboundedReceiver<FromFrontend>,
-    number: u64,
-    inputs: &mpsc::Sender<I>,
-    back_off: &mut BackOff,
-) -> Result<(), LinkError> {
-    let mut client = LinkClient::new(channel)
-        .max_decoding_message_size(link::FRAME_BYTES_MAX)
-        .max_encoding_message_size(link::FRAME_BYTES_MAX);
-    let mut frames = client.attach(UnboundedReceiverStream::new(outgoing)).await?.into_inner();
-    while let Some(frame) = frames.message().await? {
-        // Only now: an edge that takes attachments and drops them would be dialled without end.
-        back_off.worked();
-        let input = LinkInput::Frame { number, frame };
-        inputs.send(input.into()).await.map_err(|_| LinkError::Stopped)?;
-    }
-    Ok(())
-}
-
 async fn connect(
-    address: String,
+    address: SocketAddr,
     tls: Arc<ClientConfig>,
     name_found: mpsc::Sender<String>,
 ) -> Result<Channel, tonic::transport::Error> {
@@ -204,12 +286,12 @@ async fn connect(
         .initial_connection_window_size(8 * 1024 * 1024)
         .http2_max_header_list_size(16 * 1024);
     let connector = tower::service_fn(move |_: http::Uri| {
-        let (address, tls, name_found) = (address.clone(), tls.clone(), name_found.clone());
+        let (tls, name_found) = (tls.clone(), name_found.clone());
         async move {
-            let socket = TcpStream::connect(&address).await?;
+            let socket = TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
             // The certificate's role is what counts, so that any name will do here.
-            let server_name = ServerName::IpAddress(socket.peer_addr()?.ip().into());
+            let server_name = ServerName::IpAddress(address.ip().into());
             let tls = TlsConnector::from(tls).connect(server_name, socket).await?;
             let name = host::tls::peer_name(tls.get_ref().1.peer_certificates(), Role::Edge);
             // A second connection of the same channel would be a second attachment.

@@ -102,6 +102,7 @@ pub struct Links<P> {
 #[derive(Debug)]
 struct Edge<P> {
     name: String,
+    instance: Bytes,
     said_hello: bool,
     received: Received,
     unsettled: Unsettled<Outbound<P>>,
@@ -155,6 +156,7 @@ impl<P> Links<P> {
         };
         let edge = Edge {
             name,
+            instance: Bytes::new(),
             said_hello: false,
             received: Received::default(),
             unsettled: Unsettled::default(),
@@ -333,7 +335,7 @@ impl<P> Links<P> {
     #[expect(clippy::result_large_err, reason = "the stanza itself, given back")]
     fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
         let introduced = self.edges.values_mut().filter(|edge| edge.said_hello);
-        let first_choice = introduced.max_by_key(|edge| rendezvous(&edge.name, &outbound.pair));
+        let first_choice = introduced.max_by_key(|edge| edge.weigh(&outbound.pair));
         match first_choice {
             Some(edge) => edge.give(outbound),
             None => Err(outbound),
@@ -342,6 +344,20 @@ impl<P> Links<P> {
 }
 
 impl<P> Edge<P> {
+    /// Weighs the edge for a pair: each pair prefers the edges in an order of its own, in which the
+    /// loss of one edge moves only the pairs that it had. Edges that share a name are told apart by
+    /// their instances.
+    fn weigh(&self, pair: &DomainPair) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in [&self.name, pair.local.as_str(), pair.remote.as_str()] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        // At the end, since it alone may hold zeros.
+        hash.update(&self.instance);
+        hash.finalize().into()
+    }
+
     /// Returns whether the edge introduced itself with this frame.
     fn handle_hello(&mut self, hello: Option<Hello>) -> Result<bool, LinkViolation> {
         match (self.said_hello, hello) {
@@ -353,6 +369,7 @@ impl<P> Edge<P> {
                 if hello.name != self.name {
                     return Err(LinkViolation::Name(hello.name));
                 }
+                self.instance = hello.instance;
                 self.said_hello = true;
                 Ok(true)
             }
@@ -409,17 +426,6 @@ impl<P> Edge<P> {
 
 fn domain_pair(local: &str, remote: &str) -> Result<DomainPair, JidError> {
     Ok(DomainPair { local: Domain::parse(local)?, remote: Domain::parse(remote)? })
-}
-
-/// Weighs an edge for a pair: each pair prefers the edges in an order of its own, in which the
-/// loss of one edge moves only the pairs that it had.
-fn rendezvous(edge: &str, pair: &DomainPair) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [edge, pair.local.as_str(), pair.remote.as_str()] {
-        hash.update(part);
-        hash.update([0]);
-    }
-    hash.finalize().into()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use host::command;
 use host::exit::{Cause, Failure, Findings};
@@ -24,7 +23,7 @@ use crate::driver::{Driver, INPUTS_MAX, NO_EDGE};
 use crate::flows::Opener;
 use crate::gateway::GatewaySettings;
 use crate::home::HomeSettings;
-use crate::link::{EdgeNames, keep};
+use crate::link::{Dialler, discover};
 use crate::policy::{Policy, document};
 use crate::store::record::PolicyVersion;
 use crate::store::sqlite::Sqlite;
@@ -212,12 +211,9 @@ impl FrontEnd {
         for (listener, acceptor) in self.sip {
             tokio::spawn(Arc::clone(&opener).listen(listener, acceptor, stop.clone()));
         }
-        let (numbers, names) = (Arc::new(AtomicU64::new(1)), EdgeNames::default());
+        let dialler = Dialler::new(self.parts.link_tls, inputs.clone());
         for edge in &config.edges {
-            let (tls, numbers) = (Arc::clone(&self.parts.link_tls), Arc::clone(&numbers));
-            let dialling = keep(edge.clone(), tls, numbers, names.clone(), inputs.clone());
-            let stop = stop.clone();
-            tokio::spawn(async move { stop.run_until_cancelled(dialling).await });
+            tokio::spawn(discover(edge.clone(), dialler.clone(), stop.clone()));
         }
         tokio::spawn(self.admin.serve(inputs, stop.clone()));
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));

@@ -2,6 +2,7 @@
 
 mod away;
 mod devices;
+mod edges;
 mod ending;
 mod presence;
 mod privacy;

@@ -22,6 +22,9 @@ pub const EDGE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// The port of the link.
 pub const LINK_PORT: u16 = 23456;
 
+/// Where the front end looks for the edge.
+pub const OWN_EDGE: &str = "127.0.0.3:23456";
+
 /// What the certificate of another edge calls it, which a test may play.
 pub const OTHER_EDGE_NAME: &str = "edge2";
 
@@ -59,8 +62,8 @@ pub struct Setup<'a> {
     pub is_certified: bool,
     /// The level of the logs.
     pub log_level: &'a str,
-    /// Where the front end looks for edges besides the one, each as `host:port`.
-    pub more_edges: &'a [&'a str],
+    /// Where the front end looks for edges, each as `host:port`.
+    pub edges: &'a [&'a str],
 }
 
 impl Default for Setup<'_> {
@@ -72,7 +75,7 @@ impl Default for Setup<'_> {
             home_settings: "",
             is_certified: true,
             log_level: "debug",
-            more_edges: &[],
+            edges: &[OWN_EDGE],
         }
     }
 }
@@ -108,9 +111,7 @@ impl Setup<'_> {
         link_ca.issue(&Leaf::link("edge", OTHER_EDGE_NAME), "other-edge");
         let frontend = link_ca.issue(&Leaf::link("frontend", "frontend1"), "frontend-link");
         let (trust, link_trust) = (ca.certificate(), link_ca.certificate());
-        let Self { home: home_address, home_settings, log_level, .. } = self;
-        let own_edge = format!("{EDGE}:{LINK_PORT}");
-        let edges = [&[own_edge.as_str()], self.more_edges].concat();
+        let Self { home: home_address, home_settings, log_level, edges, .. } = self;
         place.write(
             "edge.toml",
             &format!(
@@ -286,6 +287,19 @@ impl Appliance {
     pub fn edge_counter(&self, name: &str, labels: &str) -> f64 {
         counter(EDGE, name, labels)
     }
+}
+
+/// Starts another edge with the files of the one, at an address of its own.
+///
+/// # Panics
+///
+/// When it cannot be started.
+pub fn launch_replica(name: &str, address: Ipv4Addr, directory: &Path) -> Process {
+    let settings = std::fs::read_to_string(directory.join("edge.toml")).expect("it was written");
+    let settings = settings.replace(&format!("\"{EDGE}:"), &format!("\"{address}:"));
+    let file = directory.join(format!("{name}.toml"));
+    std::fs::write(file, settings).expect("the test's directory can be written");
+    launch("edge-proxy", name, directory)
 }
 
 /// Runs a command line of one of the two programs with the configuration `<file>.toml`.

@@ -35,7 +35,8 @@ pub struct World {
     pub prosody: Prosody,
     /// The authority that issued the certificates of both.
     pub ca: TestCa,
-    _dns: Dns,
+    /// The name server of both.
+    pub dns: Dns,
 }
 
 /// Starts both organisations; `change` changes the partner's server before.
@@ -49,17 +50,34 @@ pub fn start(
     situation: Situation,
     change: impl FnOnce(prosody::Setup) -> prosody::Setup,
 ) -> World {
+    start_with_records(place, setup, situation, change, &records())
+}
+
+/// The records that both organisations publish.
+pub fn records() -> Records {
+    Records::new().xmpp_server("fabrikam.example", PARTNER).xmpp_server("contoso.example", EDGE)
+}
+
+/// Starts both organisations, with other records.
+///
+/// # Panics
+///
+/// When one of them does not start.
+pub fn start_with_records(
+    place: &Place,
+    setup: &Setup<'_>,
+    situation: Situation,
+    change: impl FnOnce(prosody::Setup) -> prosody::Setup,
+    records: &Records,
+) -> World {
     let ca = TestCa::new(place.directory(), "ca");
-    let records = Records::new()
-        .xmpp_server("fabrikam.example", PARTNER)
-        .xmpp_server("contoso.example", EDGE);
-    let dns = Dns::start(place, &records);
+    let dns = Dns::start(place, records);
     let partner =
         prosody::Setup::new("fabrikam.example", PARTNER, situation).user("juliet", JULIET_PASSWORD);
     let prosody = change(partner).start(place, &ca);
     let is_certified = situation != Situation::Unrelated;
     let appliance = Setup { is_certified, ..setup.clone() }.start(place, &ca);
-    World { appliance, prosody, ca, _dns: dns }
+    World { appliance, prosody, ca, dns }
 }
 
 impl World {

@@ -151,6 +151,17 @@ fn a_front_end_that_attaches_anew_gets_first_what_its_earlier_link_left_unsettle
 }
 
 #[test]
+fn a_link_without_a_hello_is_left_to_the_front_end() {
+    let (mut hub, now) = (hub(), Instant::now());
+    hub.attach(A, "fe".into());
+    attach(&mut hub, B, "fe", now);
+    let replaced = |effect: &HubEffect| matches!(effect, HubEffect::Replaced(_));
+    assert!(!effects(&mut hub).iter().any(replaced));
+    let greeted: Vec<_> = frames(&mut hub).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(greeted, [A, B]);
+}
+
+#[test]
 fn a_front_end_replaces_no_link_of_another_and_no_newer_one() {
     let (mut hub, now) = (hub(), Instant::now());
     attach(&mut hub, A, "fe-1", now);

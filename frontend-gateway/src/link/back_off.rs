@@ -6,6 +6,10 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(250);
 const LAST: Duration = Duration::from_secs(30);
 
+/// How long a link lives that worked. What it carried says less: an edge that breaks a rule, or
+/// dies of what we send it, may have carried something before.
+const WORKED_AFTER: Duration = Duration::from_secs(10);
+
 /// The waits between the attempts at one address.
 #[derive(Debug)]
 pub(super) struct BackOff {
@@ -27,9 +31,11 @@ impl BackOff {
         full.mul_f64(1.0 - f64::from(random) / 512.0)
     }
 
-    /// A link worked: the waits begin anew.
-    pub(super) fn worked(&mut self) {
-        self.next = FIRST;
+    /// A link has lived for this long: when it worked, the waits begin anew.
+    pub(super) fn lived(&mut self, lifetime: Duration) {
+        if lifetime >= WORKED_AFTER {
+            self.next = FIRST;
+        }
     }
 
     /// Nothing will be better soon: the longest wait comes next.
@@ -42,7 +48,7 @@ impl BackOff {
 mod tests {
     use std::time::Duration;
 
-    use super::{BackOff, LAST};
+    use super::{BackOff, LAST, WORKED_AFTER};
 
     fn milliseconds(back_off: &mut BackOff, count: usize) -> Vec<u128> {
         (0..count).map(|_| back_off.next(0).as_millis()).collect()
@@ -58,8 +64,16 @@ mod tests {
     fn a_link_that_worked_begins_the_waits_anew() {
         let mut back_off = BackOff::default();
         milliseconds(&mut back_off, 5);
-        back_off.worked();
+        back_off.lived(WORKED_AFTER);
         assert_eq!(milliseconds(&mut back_off, 2), [250, 500]);
+    }
+
+    #[test]
+    fn a_link_that_ended_soon_lets_the_waits_grow() {
+        let mut back_off = BackOff::default();
+        milliseconds(&mut back_off, 5);
+        back_off.lived(WORKED_AFTER - Duration::from_millis(1));
+        assert_eq!(milliseconds(&mut back_off, 2), [8_000, 16_000]);
     }
 
     #[test]

@@ -215,3 +215,46 @@ fn what_waits_for_one_partner_leaves_room_for_the_others() {
     other.pair.remote = Domain::parse("litware.example").unwrap();
     links.send(other, now).unwrap();
 }
+
+/// Introduces an edge of the same name as all others, as an instance of its own.
+fn attach_replica(links: &mut Links<u64>, id: EdgeId) {
+    links.attach(id, "edge".into());
+    let instance = Bytes::copy_from_slice(&[u8::try_from(id.0).unwrap(); 16]);
+    let greeting =
+        FromEdge { hello: Some(Hello { instance, ..hello("edge") }), ..FromEdge::default() };
+    links.handle_frame(id, greeting, &mut Vec::new()).unwrap();
+}
+
+/// Returns the edge to which a stanza of each of some pairs goes, and settles it.
+fn choices(links: &mut Links<u64>) -> Vec<EdgeId> {
+    let choice = |number: u64| {
+        let mut outbound = outbound(number);
+        outbound.pair.remote = Domain::parse(&format!("partner{number}.example")).unwrap();
+        links.send(outbound, Instant::now()).unwrap();
+        let (edge, sequence, _) = given(links)[0];
+        links.handle_frame(edge, settlement(sequence), &mut Vec::new()).unwrap();
+        edge
+    };
+    (0..60).map(choice).collect()
+}
+
+#[test]
+fn edges_of_one_name_share_the_pairs_and_each_pair_keeps_its_edge_while_others_come_and_go() {
+    const C: EdgeId = EdgeId(3);
+    let mut links = links();
+    [A, B, C].into_iter().for_each(|edge| attach_replica(&mut links, edge));
+    let of_all = choices(&mut links);
+    for edge in [A, B, C] {
+        let count = of_all.iter().filter(|it| **it == edge).count();
+        assert!((10..=30).contains(&count), "{edge:?} has {count} of {} pairs", of_all.len());
+    }
+    assert_eq!(choices(&mut links), of_all, "nothing has changed");
+
+    links.detach(B, Instant::now());
+    let without_b = choices(&mut links);
+    for (before, after) in of_all.iter().zip(&without_b) {
+        assert!(if *before == B { *after != B } else { after == before }, "{before:?} {after:?}");
+    }
+    attach_replica(&mut links, B);
+    assert_eq!(choices(&mut links), of_all, "the same instance has its pairs again");
+}

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use link::wire::{Accepted, FromEdge, Settlement, settlement};
-use tests::appliance::{EDGE, LINK_PORT, OTHER_EDGE_NAME, Setup, launch};
+use tests::appliance::{EDGE, LINK_PORT, OTHER_EDGE_NAME, OWN_EDGE, Setup, launch};
 use tests::namespace::in_namespace;
 use tests::process::Mark;
 use tests::test_ca::{Leaf, TestCa};
@@ -93,7 +93,7 @@ fn an_edge_that_drops_its_links_before_any_frame_is_dialled_less_and_less_often(
     in_namespace(test, |place| {
         let ca = TestCa::new(place.directory(), "ca");
         let address = FALSE_EDGE.to_string();
-        Setup { more_edges: &[&address], ..Setup::default() }.write(place, &ca);
+        Setup { edges: &[OWN_EDGE, &address], ..Setup::default() }.write(place, &ca);
         let edge = FalseEdge::start(place.directory(), FALSE_EDGE);
         let _frontend = launch("frontend-gateway", "frontend", place.directory());
         let attachments = [(); 5].map(|()| {
@@ -114,7 +114,7 @@ fn an_edge_that_breaks_a_rule_loses_its_link_and_is_dialled_again_while_another_
         an_edge_that_breaks_a_rule_loses_its_link_and_is_dialled_again_while_another_serves";
     in_namespace(test, |place| {
         let address = FALSE_EDGE.to_string();
-        let setup = Setup { policy: POLICY, more_edges: &[&address], ..Setup::default() };
+        let setup = Setup { policy: POLICY, edges: &[OWN_EDGE, &address], ..Setup::default() };
         let mut estate = Estate::start_setup(place, PEER, &setup);
         let edge = FalseEdge::start(place.directory(), FALSE_EDGE);
         let outcome = Some(settlement::Outcome::Accepted(Accepted {}));
@@ -161,7 +161,7 @@ fn two_addresses_of_one_edge_make_one_link_which_comes_back_after_the_edge_does(
         let ca = TestCa::new(place.directory(), "ca");
         place.name_address("edge.example", EDGE);
         let address = format!("edge.example:{LINK_PORT}");
-        let setup = Setup { more_edges: &[&address], ..Setup::default() };
+        let setup = Setup { edges: &[OWN_EDGE, &address], ..Setup::default() };
         let mut appliance = setup.start(place, &ca);
         let warning = "the edge is attached already by another address";
         let frontend = appliance.frontend();
