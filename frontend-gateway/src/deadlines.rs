@@ -86,6 +86,7 @@ mod tests {
         assert_eq!(deadlines.take_due(start + Duration::from_secs(9)), ["a"]);
         assert_eq!(deadlines.next(), None);
     }
+
     #[test]
     fn a_key_that_was_due_or_has_lost_its_deadline_is_not_among_the_keys() {
         let mut deadlines: Deadlines<&str, u64> = Deadlines::default();

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use sip_proto::header::{MAGIC_COOKIE, SentBy, Via};
+use sip_proto::message::{OutgoingRequest, Request};
 use sip_proto::transaction::TIMER_F;
 
 /// The asking side's number of one request; never used again.
@@ -38,6 +40,28 @@ impl<P> Exchanges<P> {
         id
     }
 
+    /// Takes a request that is made here, and returns it as its receiver reads it; gives the purpose
+    /// back when no receiver could read it.
+    ///
+    /// # Errors
+    /// Fails when an address in it is none; that is logged here.
+    pub fn begin_with(
+        &mut self,
+        request: OutgoingRequest,
+        sent_by: &SentBy,
+        purpose: P,
+        now: Instant,
+    ) -> Result<(ExchangeId, Request), P> {
+        let branch = format!("{MAGIC_COOKIE}{}", self.last_id + 1);
+        match request.into_received(Via::new("TCP", sent_by.clone(), &branch)) {
+            Ok(request) => Ok((self.begin(purpose, now), request)),
+            Err(error) => {
+                tracing::error!(%error, "a SIP request could not be sent");
+                Err(purpose)
+            }
+        }
+    }
+
     /// Ends the exchange that an answer belongs to; a second answer belongs to none.
     pub fn end(&mut self, id: ExchangeId) -> Option<P> {
         let purpose = self.waiting.remove(&id)?;
@@ -67,7 +91,11 @@ impl<P> Exchanges<P> {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use sip_proto::Method;
+    use sip_proto::header::{CallId, HeaderName, NameAddr, SentBy, TypedHeader};
+    use sip_proto::message::{OutgoingRequest, RequestParts};
     use sip_proto::transaction::TIMER_F;
+    use sip_proto::uri::{Host, Uri};
 
     use super::Exchanges;
 
@@ -89,5 +117,29 @@ mod tests {
         assert_eq!(exchanges.end(third), Some("third"));
         assert_eq!(exchanges.poll_timeout(), None);
         assert!(exchanges.begin("fourth", later) > third, "numbers are never used again");
+    }
+
+    #[test]
+    fn a_request_that_nobody_could_read_begins_nothing_and_gives_its_purpose_back() {
+        let uri = Uri::parse("sip:romeo@example.net").unwrap();
+        let mut request = OutgoingRequest::new(RequestParts {
+            method: Method::Message,
+            uri: &uri,
+            from: &NameAddr::new(uri.clone()).with_tag("1"),
+            to: &NameAddr::new(uri.clone()),
+            call_id: &CallId::parse("c").unwrap(),
+            sequence_number: 1,
+        });
+        let sent_by = SentBy { host: Host::parse("example.net").unwrap(), port: None };
+        let start = Instant::now();
+        let mut exchanges = Exchanges::default();
+        let begun = exchanges.begin_with(request.clone(), &sent_by, "good", start);
+        let (id, received) = begun.unwrap();
+        assert_eq!(received.via().branch(), Some(format!("z9hG4bK{}", id.0).as_str()));
+        assert_eq!(exchanges.end(id), Some("good"));
+        request.headers_mut().push_text(HeaderName::CSeq, "2 MESSAGE");
+        let refused = exchanges.begin_with(request, &sent_by, "bad", start);
+        assert_eq!(refused.err(), Some("bad"));
+        assert_eq!(exchanges.poll_timeout(), None);
     }
 }

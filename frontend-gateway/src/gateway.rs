@@ -37,7 +37,6 @@ use bytes::Bytes;
 use link::wire::{Admission, Bounced, FromEdge, FromFrontend, Hello};
 use sha2::{Digest, Sha256};
 use sip_proto::IdSource;
-use sip_proto::header::{MAGIC_COOKIE, Via};
 use sip_proto::message::{FinalResponse, OutgoingRequest, OutgoingResponse, Request};
 use sip_proto::usage::subscription::RequestFailure;
 use xmpp_proto::jid::Jid;
@@ -372,17 +371,10 @@ impl Gateway {
     }
 
     fn send_request(&mut self, request: OutgoingRequest, purpose: RequestPurpose, now: Now) {
-        let id = self.exchanges.begin(purpose, now.instant);
-        let branch = format!("{MAGIC_COOKIE}{}", id.0);
-        let via = Via::new("TCP", self.settings.sent_by.clone(), &branch);
-        match request.into_received(via) {
-            Ok(request) => self.effects.push_back(GatewayEffect::Ask(id, request)),
-            Err(error) => {
-                tracing::error!(%error, "a SIP request could not be sent");
-                if let Some(purpose) = self.exchanges.end(id) {
-                    self.handle_answer(purpose, None, now);
-                }
-            }
+        let sent_by = &self.settings.sent_by;
+        match self.exchanges.begin_with(request, sent_by, purpose, now.instant) {
+            Ok((id, request)) => self.effects.push_back(GatewayEffect::Ask(id, request)),
+            Err(purpose) => self.handle_answer(purpose, None, now),
         }
     }
 

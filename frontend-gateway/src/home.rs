@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip_proto::dialog::DialogId;
 use sip_proto::frame::{Frame, Framer};
-use sip_proto::header::{MAGIC_COOKIE, SentBy, Via};
+use sip_proto::header::SentBy;
 use sip_proto::limits::Limits;
 use sip_proto::message::{FinalResponse, Message, OutgoingRequest, OutgoingResponse, Request};
 use sip_proto::transaction::{
@@ -473,17 +473,10 @@ impl Home {
 
     /// Sends a request to the gateway that is made here.
     fn ask_gateway(&mut self, request: OutgoingRequest, purpose: Purpose, now: Now) {
-        let id = self.exchanges.begin(purpose, now.instant);
-        let branch = format!("{MAGIC_COOKIE}{}", id.0);
-        let via = Via::new("TCP", self.settings.sent_by.clone(), &branch);
-        match request.into_received(via) {
-            Ok(request) => self.effects.push_back(HomeEffect::Ask(id, request)),
-            Err(error) => {
-                tracing::error!(%error, "a SIP request could not be sent");
-                if let Some(purpose) = self.exchanges.end(id) {
-                    self.finish(purpose, &Answer::Lost, now);
-                }
-            }
+        let sent_by = &self.settings.sent_by;
+        match self.exchanges.begin_with(request, sent_by, purpose, now.instant) {
+            Ok((id, request)) => self.effects.push_back(HomeEffect::Ask(id, request)),
+            Err(purpose) => self.finish(purpose, &Answer::Lost, now),
         }
     }
 
