@@ -10,16 +10,15 @@
 //! do it.
 
 pub mod accounts;
-pub mod forward;
 pub mod location;
 pub mod message_store;
 pub mod presence_agent;
 
 mod delivery;
 mod dialog_flows;
-mod framing;
 mod requests;
 mod subscriptions;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -27,9 +26,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip_proto::dialog::DialogId;
-use sip_proto::frame::{Frame, Framer};
+use sip_proto::frame::Frame;
 use sip_proto::header::SentBy;
-use sip_proto::limits::Limits;
 use sip_proto::message::{FinalResponse, Message, OutgoingRequest, OutgoingResponse, Request};
 use sip_proto::transaction::{
     ClientId, Flow, FlowId, ServerId, TransactionEvent, TransactionLayer, Transmit, Transport,
@@ -40,9 +38,9 @@ use xmpp_proto::jid::Jid;
 
 use crate::clock::Now;
 use crate::commit::Commits;
-use crate::deadlines::Deadlines;
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::facts::Facts;
+use crate::framing::Framing;
 use crate::store::record::User;
 use crate::store::{Loaded, Write};
 use accounts::Accounts;
@@ -62,9 +60,6 @@ const LOST: FlowId = FlowId(u64::MAX);
 
 /// The first number of flows that the home asks for; those that users open are below.
 const OWN_FLOWS: u64 = 1 << 63;
-
-/// How long a message may take once its first byte has come.
-const MESSAGE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a device may take to answer what somebody else waits for. The transaction of whoever
 /// waits must not end first, at 32 s: a message that is kept would be repeated, and a
@@ -108,12 +103,6 @@ pub struct Ends {
     pub peer: SocketAddr,
 }
 
-#[derive(Debug)]
-struct OpenFlow {
-    framer: Framer,
-    ends: Option<Ends>,
-}
-
 /// What a request that the home sent is for.
 #[derive(Debug)]
 enum Purpose {
@@ -148,9 +137,9 @@ pub struct Home {
     settings: HomeSettings,
     layer: TransactionLayer,
     ids: IdSource,
-    flows: BTreeMap<FlowId, OpenFlow>,
-    /// When flows are closed that stay inside of a message.
-    stalls: Deadlines<FlowId>,
+    /// The two ends of each open flow; that to the gateway has none.
+    flows: BTreeMap<FlowId, Option<Ends>>,
+    framing: Framing,
     last_own_flow: u64,
     connecting: BTreeMap<FlowId, Vec<(OutgoingRequest, Purpose)>>,
     purposes: BTreeMap<ClientId, Purpose>,
@@ -190,7 +179,7 @@ impl Home {
         Self {
             layer,
             flows: BTreeMap::new(),
-            stalls: Deadlines::default(),
+            framing: Framing::default(),
             last_own_flow: OWN_FLOWS,
             connecting: BTreeMap::new(),
             purposes: BTreeMap::new(),
@@ -282,7 +271,7 @@ impl Home {
     /// Takes the end of a flow, or the failure to open one.
     pub fn handle_closed(&mut self, id: FlowId, now: Now) {
         self.flows.remove(&id);
-        self.stalls.set(&id, None);
+        self.framing.close(id);
         self.location.close(id);
         self.subscribed_on.close(id);
         self.layer.handle_flow_closed(id);
@@ -294,11 +283,8 @@ impl Home {
 
     /// Takes bytes of a flow.
     pub fn handle_bytes(&mut self, id: FlowId, bytes: &[u8], facts: Facts<'_>, now: Now) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
-        flow.framer.handle_bytes(bytes);
-        let mut is_another = false;
-        while let Some(frame) = self.flows.get_mut(&id).and_then(|it| it.framer.poll_frame()) {
-            is_another = true;
+        self.framing.handle_bytes(id, bytes);
+        while let Some(frame) = self.framing.poll_frame(id) {
             match frame {
                 // RFC 5626 s.4.4.1: a ping of two line ends is answered with one.
                 Frame::Ping => self.transmit(id, Bytes::from_static(b"\r\n")),
@@ -306,12 +292,7 @@ impl Home {
                 Frame::Failure(failure) => self.handle_failure(id, &failure),
             }
         }
-        match self.flows.get(&id).is_some_and(|flow| flow.framer.is_inside_message()) {
-            // The time began with the first byte of this message.
-            true if self.stalls.is_set(&id) && !is_another => {}
-            true => self.stalls.set(&id, Some(now.instant + MESSAGE_MAX)),
-            false => self.stalls.set(&id, None),
-        }
+        self.framing.watch_for_stall(id, now.instant);
         self.drain(now);
     }
 
@@ -376,7 +357,7 @@ impl Home {
         let wall = [self.location.next_expiry_ms(), self.messages.next_expiry_ms()];
         let wall = wall.into_iter().flatten().map(|unix_ms| now.instant_of(unix_ms));
         let machines = [
-            self.stalls.next(),
+            self.framing.poll_timeout(),
             self.layer.poll_timeout(),
             self.exchanges.poll_timeout(),
             self.commits.poll_timeout(),
@@ -410,9 +391,8 @@ impl Home {
     }
 
     fn open(&mut self, id: FlowId, transport: Transport, ends: Option<Ends>) {
-        let framer = Framer::new(Limits::default());
-        self.flows.insert(id, OpenFlow { framer, ends });
-        self.stalls.set(&id, None);
+        self.flows.insert(id, ends);
+        self.framing.open(id);
         self.location.open(id, transport);
     }
 
@@ -420,7 +400,7 @@ impl Home {
         match message {
             Message::Response(response) => self.layer.handle_response(response, id),
             Message::Request(mut request) => {
-                if let Some(ends) = self.flows.get(&id).and_then(|flow| flow.ends) {
+                if let Some(ends) = self.flows.get(&id).copied().flatten() {
                     request.record_source(ends.peer);
                 }
                 self.handle_request(id, &request, facts, now);

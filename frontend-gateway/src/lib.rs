@@ -14,6 +14,8 @@ pub mod driver;
 pub mod exchange;
 pub mod facts;
 pub mod flows;
+pub mod forward;
+pub mod framing;
 pub mod gateway;
 pub mod home;
 pub mod journal;

@@ -11,10 +11,11 @@ use sip_proto::{Method, Refusal, StatusCode};
 use xmpp_proto::jid::Jid;
 
 use super::requests::Asked;
-use super::{ANSWER_MAX, Answer, Asker, Home, HomeEffect, Purpose, forward};
+use super::{ANSWER_MAX, Answer, Asker, Home, HomeEffect, Purpose};
 use crate::address::{s2x_address, x2s_address};
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::forward;
 use crate::notice;
 use crate::store::Write;
 use crate::store::record::HomeMessage;

@@ -9,11 +9,12 @@ use sip_proto::{IdSource, Method, Refusal, StatusCode, registrar};
 use xmpp_proto::jid::{Domain, Jid};
 
 use super::accounts::Authentication;
-use super::{Answer, Asker, GATEWAY, Home, HomeEffect, Purpose, forward};
+use super::{Answer, Asker, GATEWAY, Home, HomeEffect, Purpose};
 use crate::address::{AddressError, s2x_address};
 use crate::clock::Now;
 use crate::denial::Denial;
 use crate::facts::Facts;
+use crate::forward;
 use crate::pidf;
 
 /// The most server transactions of all devices together, and client transactions of the home.
@@ -225,7 +226,7 @@ impl Home {
 
     /// Says whether a host is the home: its name, one of its addresses, a domain that it serves.
     fn is_own(&self, asked: &Asked<'_>, host: &Host) -> bool {
-        let local = self.flows.get(&asked.flow).and_then(|flow| flow.ends).map(|ends| ends.local);
+        let local = self.flows.get(&asked.flow).copied().flatten().map(|ends| ends.local);
         let domain = host.name().and_then(|name| Domain::parse(name).ok());
         *host == self.settings.sent_by.host
             || host.address().is_some_and(|it| local.is_some_and(|local| local.ip() == it))
@@ -254,7 +255,7 @@ impl Home {
     ) -> Result<(), Denial> {
         let mut onward = request.clone();
         onward.remove_credentials();
-        let ends = self.flows.get(&asked.flow).and_then(|flow| flow.ends);
+        let ends = self.flows.get(&asked.flow).copied().flatten();
         let transport = self.location.transport(asked.flow);
         if let (Method::Subscribe, Some(ends), Some(transport)) =
             (request.method(), ends, transport)

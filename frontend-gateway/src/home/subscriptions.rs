@@ -12,11 +12,12 @@ use xmpp_proto::jid::Jid;
 use super::location::Reach;
 use super::presence_agent::Wanted;
 use super::requests::{Asked, user_of};
-use super::{Answer, Asker, GATEWAY, Home, LOST, Purpose, forward};
+use super::{Answer, Asker, GATEWAY, Home, LOST, Purpose};
 use crate::address::x2s_address;
 use crate::clock::Now;
 use crate::denial::Denial;
 use crate::facts::Facts;
+use crate::forward;
 use crate::policy;
 
 /// Decides whether somebody sees a user of ours at once, or waits for the user's decision.
@@ -246,7 +247,7 @@ impl Home {
 
     /// Returns where requests of a dialog with the home go.
     fn contact(&self, user: &Jid, flow: FlowId) -> NameAddr {
-        let ends = self.flows.get(&flow).and_then(|flow| flow.ends);
+        let ends = self.flows.get(&flow).copied().flatten();
         let transport = self.location.transport(flow);
         let own = x2s_address(user).ok();
         match (ends, transport, own) {

@@ -27,9 +27,8 @@ impl Home {
 
     /// Closes the flows on which half a message has waited for the rest too long.
     pub(super) fn close_stalled(&mut self, now: Now) {
-        for id in self.stalls.take_due(now.instant) {
-            let Some(flow) = self.flows.get_mut(&id) else { continue };
-            if let Some(failure) = flow.framer.handle_end() {
+        for (id, failure) in self.framing.take_stalled(now.instant) {
+            if let Some(failure) = failure {
                 self.handle_failure(id, &failure);
             }
             self.effects.push_back(HomeEffect::Close(id));
