@@ -7,21 +7,37 @@ pub mod access;
 pub mod change;
 pub mod document;
 pub mod gate;
+pub mod next_hop;
+mod next_hop_document;
 pub mod partner;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use xmpp_proto::jid::{Domain, Jid};
 
 pub use access::AccessPolicies;
 pub use gate::{Gate, Refusal, Verdict};
+pub use next_hop::NextHop;
 pub use partner::{PartnerType, XmppPartner};
 
 /// Who serves the users of a local domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServedBy {
     /// The embedded registrar, presence agent and message store.
     Home,
+    /// The next hop of this name.
+    NextHop(Arc<str>),
+}
+
+impl fmt::Display for ServedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Home => f.write_str("the embedded home"),
+            Self::NextHop(name) => write!(f, "next hop {name}"),
+        }
+    }
 }
 
 /// The settings that all partners share: `[xmpp_gateway]`, after Set-CsXmppGatewayConfiguration.
@@ -46,6 +62,8 @@ pub struct GatewaySettings {
 pub struct Policy {
     /// Who serves each local domain.
     pub local_domains: BTreeMap<Domain, ServedBy>,
+    /// The external SIP servers that local domains name, by what they call them.
+    pub next_hops: BTreeMap<Arc<str>, NextHop>,
     /// The partners in the order of the document.
     pub partners: Vec<XmppPartner>,
     /// What users may do with the outside.
@@ -105,7 +123,7 @@ pub struct Permit<'p> {
     /// The partner that the contact belongs to.
     pub partner: &'p XmppPartner,
     /// Who serves the local user.
-    pub served_by: ServedBy,
+    pub served_by: &'p ServedBy,
 }
 
 impl Policy {
@@ -138,8 +156,21 @@ impl Policy {
     }
 
     /// Returns who serves a domain, if it is local.
-    pub fn served_by(&self, domain: &Domain) -> Option<ServedBy> {
-        self.local_domains.get(domain).copied()
+    pub fn served_by(&self, domain: &Domain) -> Option<&ServedBy> {
+        self.local_domains.get(domain)
+    }
+
+    /// Says whether the embedded home serves a domain.
+    pub fn is_home(&self, domain: &Domain) -> bool {
+        self.served_by(domain) == Some(&ServedBy::Home)
+    }
+
+    /// Returns the next hop that serves a domain, if one does.
+    pub fn next_hop(&self, domain: &Domain) -> Option<&NextHop> {
+        match self.served_by(domain)? {
+            ServedBy::Home => None,
+            ServedBy::NextHop(name) => self.next_hops.get(name),
+        }
     }
 
     /// Returns the partner that a domain belongs to. Domains match exactly, never by suffix.

@@ -8,7 +8,7 @@ use xmpp_proto::jid::Jid;
 
 use super::{Core, CoreEffect};
 use crate::clock::Now;
-use crate::policy::{Policy, ServedBy, change, document};
+use crate::policy::{Policy, change, document};
 use crate::store::Write;
 use crate::store::record::{PolicyVersion, User};
 
@@ -224,7 +224,7 @@ impl Core {
         legacy: bool,
     ) -> Result<Option<String>, Refused> {
         let address = bare(address)?;
-        if self.policy.served_by(address.domain()) != Some(ServedBy::Home) {
+        if !self.policy.is_home(address.domain()) {
             let domain = address.domain();
             return Err(refused(format!("{domain} is no local domain that the home serves")));
         }

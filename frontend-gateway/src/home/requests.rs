@@ -137,8 +137,8 @@ impl Home {
             Err(denial) => impossible_user(address).ok_or(denial)?,
         };
         let registrar = s2x_address(request.uri()).ok();
-        let served = registrar.is_none_or(|it| asked.facts.policy.served_by(it.domain()).is_some());
-        if asked.facts.policy.served_by(user.domain()).is_none() || !served {
+        let served = registrar.is_none_or(|it| asked.facts.policy.is_home(it.domain()));
+        if !asked.facts.policy.is_home(user.domain()) || !served {
             return Err(Denial::new(StatusCode::NOT_FOUND, "Domain Not Served Here"));
         }
         // Registering on behalf of another user is not offered.
@@ -187,7 +187,7 @@ impl Home {
     /// Answers a request of a device.
     fn answer_user(&mut self, asked: &Asked<'_>, request: &Request) -> Result<(), Denial> {
         let sender = user_of(request.from().uri())?;
-        if asked.facts.policy.served_by(sender.domain()).is_none() {
+        if !asked.facts.policy.is_home(sender.domain()) {
             return Err(Denial::new(StatusCode::FORBIDDEN, "Sender Is Not A User Here"));
         }
         if !self.location.has_registered(&sender, asked.flow) {
@@ -230,18 +230,18 @@ impl Home {
         let domain = host.name().and_then(|name| Domain::parse(name).ok());
         *host == self.settings.sent_by.host
             || host.address().is_some_and(|it| local.is_some_and(|local| local.ip() == it))
-            || domain.is_some_and(|it| asked.facts.policy.served_by(&it).is_some())
+            || domain.is_some_and(|it| asked.facts.policy.is_home(&it))
     }
 
     fn is_local(&self, asked: &Asked<'_>, request: &Request) -> bool {
         let address = s2x_address(request.uri());
-        address.is_ok_and(|it| asked.facts.policy.served_by(it.domain()).is_some())
+        address.is_ok_and(|it| asked.facts.policy.is_home(it.domain()))
     }
 
     /// Returns the user of ours that a request is for.
     pub(super) fn recipient(&self, asked: &Asked<'_>, request: &Request) -> Result<Jid, Denial> {
         let user = user_of(request.uri())?;
-        if asked.facts.policy.served_by(user.domain()).is_none() || !self.accounts.has(&user) {
+        if !asked.facts.policy.is_home(user.domain()) || !self.accounts.has(&user) {
             return Err(Refusal::new(StatusCode::NOT_FOUND).into());
         }
         Ok(user)

@@ -105,7 +105,7 @@ impl Home {
             None if asked.flow == GATEWAY => Err(unknown_subscription().into()),
             None => {
                 let contact = user_of(request.to().uri())?;
-                if asked.facts.policy.served_by(contact.domain()).is_some() {
+                if asked.facts.policy.is_home(contact.domain()) {
                     return Err(unknown_subscription().into());
                 }
                 self.pass_to_gateway(asked, request)

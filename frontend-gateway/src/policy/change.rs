@@ -9,6 +9,7 @@ use super::Policy;
 pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
     let mut lines = Vec::new();
     compare("local domain", &old.local_domains, &new.local_domains, &mut lines);
+    compare("next hop", &old.next_hops, &new.next_hops, &mut lines);
     compare("partner", &by_domain(old), &by_domain(new), &mut lines);
     let (before, after) = (&old.access, &new.access);
     compare("user policy", &before.user, &after.user, &mut lines);

@@ -1,11 +1,13 @@
 //! Reads the policy document and checks it whole: every error at once, with its place.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use host::config::{Diagnostic, Read, Recorded, Table};
 use xmpp_proto::jid::{Domain, Jid};
 
 use super::access::{Access, AccessPolicies};
+use super::next_hop_document::{self, NextHops};
 use super::partner::{Negotiation, PartnerType, QueueLimits, XmppPartner};
 use super::{GatewaySettings, Policy, ServedBy};
 
@@ -23,13 +25,16 @@ pub fn parse(text: &str) -> (Option<Policy>, Vec<Diagnostic>) {
 /// Fails when anything in it is wrong; the table holds what.
 pub fn read(root: &mut Table<'_, '_>) -> Read<Policy> {
     let mut owners = BTreeMap::new();
-    let local_domains = root.tables("local_domain", |table| local_domain(table, &mut owners));
+    let next_hops = next_hop_document::read(root);
+    let known = next_hops.as_ref().ok();
+    let local_domains =
+        root.tables("local_domain", |table| local_domain(table, known, &mut owners));
     let gateway = root.table("xmpp_gateway", gateway_settings);
     let connections_max = gateway.as_ref().map_or(20, |settings| settings.partner_connections_max);
     let partners =
         root.tables("xmpp_partner", |table| partner(table, connections_max, &mut owners));
     let access = access_policies(root);
-    let (local_domains, partners) = (local_domains?, partners?);
+    let (next_hops, local_domains, partners) = (next_hops?, local_domains?, partners?);
     if local_domains.is_empty() {
         return Err(root.error("local_domain", "at least one [[local_domain]] is needed"));
     }
@@ -38,20 +43,40 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Policy> {
             return Err(root.error(key, format!("more than {ENTRIES_MAX} entries")));
         }
     }
-    let local_domains = local_domains.into_iter().collect();
-    Ok(Policy { local_domains, partners, access: access?, gateway: gateway? })
+    let local_domains: BTreeMap<_, _> = local_domains.into_iter().collect();
+    for name in next_hops.keys() {
+        if !local_domains.values().any(|it| *it == ServedBy::NextHop(Arc::clone(name))) {
+            root.warn("next_hop", format!("no [[local_domain]] is served by next hop \"{name}\""));
+        }
+    }
+    Ok(Policy { local_domains, next_hops, partners, access: access?, gateway: gateway? })
 }
 
 fn local_domain(
     table: &mut Table<'_, '_>,
+    next_hops: Option<&NextHops>,
     owners: &mut BTreeMap<Domain, &'static str>,
 ) -> Read<(Domain, ServedBy)> {
     let domain: Read<Domain> = table.required("domain");
     let protocol = table.word("protocol", &[("sip", ())], ());
-    let served_by = table.word("served_by", &[("home", ServedBy::Home)], ServedBy::Home);
+    let served_by = served_by(table, next_hops);
     let domain = own(table, "domain", domain?, "a local domain", owners)?;
     protocol?;
     Ok((domain, served_by?))
+}
+
+/// Reads who serves a domain; without `next_hops`, which could not be read, every name will do.
+fn served_by(table: &mut Table<'_, '_>, next_hops: Option<&NextHops>) -> Read<ServedBy> {
+    let name: String = table.or("served_by", "home".to_owned())?;
+    if name == "home" {
+        return Ok(ServedBy::Home);
+    }
+    if next_hops.is_some_and(|known| !known.contains_key(name.as_str())) {
+        let message =
+            format!("`served_by` is \"{name}\"; it must be \"home\" or the name of a [[next_hop]]");
+        return Err(table.error("served_by", message));
+    }
+    Ok(ServedBy::NextHop(name.into()))
 }
 
 /// Records that a domain is taken; a domain has exactly one owner and one protocol.

@@ -129,7 +129,10 @@ impl Gate {
     pub fn finding(self, policy: &Policy, question: &Question<'_>) -> String {
         let (user, contact) = (question.user, question.contact);
         match self {
-            Self::LocalDomain => format!("{} is served by the embedded home", user.domain()),
+            Self::LocalDomain => match policy.served_by(user.domain()) {
+                Some(served_by) => format!("{} is served by {served_by}", user.domain()),
+                None => String::new(),
+            },
             Self::Partner => match policy.partner(contact.domain()) {
                 Some(partner) => {
                     format!("{} belongs to partner {}", contact.domain(), partner.domain)
@@ -162,12 +165,15 @@ fn denies(question: &Question<'_>) -> bool {
 }
 
 // lync.md 1.4: a contact of an unverified partner cannot communicate at all until the user has
-// added it. Its request to see presence passes: it waits at the home for the user's decision.
+// added it. Its request to see presence passes where it waits at the home for the user's decision;
+// whether another server would ask the user is not known.
 fn must_be_a_contact(policy: &Policy, question: &Question<'_>) -> bool {
     let partner = policy.partner(question.contact.domain());
+    let asks_first =
+        question.subject == Subject::Presence && policy.is_home(question.user.domain());
     partner.is_some_and(|partner| !partner.partner_type.is_approved_at_once())
         && question.direction == Direction::X2s
-        && question.subject == Subject::Message
+        && !asks_first
         && question.standing != Standing::Allowed
 }
 
@@ -199,7 +205,10 @@ impl fmt::Display for Refusal {
             }
             Self::Denied { user, .. } => write!(f, "{user} does not accept this contact"),
             Self::NotAContact { user, .. } => {
-                write!(f, "{user} must add this contact before it can send messages")
+                write!(
+                    f,
+                    "{user} must add this contact before it can send messages or see presence"
+                )
             }
         }
     }

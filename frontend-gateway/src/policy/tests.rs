@@ -219,6 +219,99 @@ fn a_partner_type_that_is_left_out_is_the_strictest_and_warned_of() {
     );
 }
 
+const NEXT_HOPS: &str = r#"
+[[local_domain]]
+domain = "contoso.example"
+served_by = "pool"
+
+[[next_hop]]
+name = "pool"
+certificate_name = "sip.contoso.example"
+congestion_safe = true
+[[next_hop.server]]
+address = "sip1.contoso.example:5061"
+[[next_hop.server]]
+address = "[2001:db8::7]:5061"
+priority = 1
+
+[[xmpp_partner]]
+domain = "public.example"
+partner_type = "public-unverified"
+
+[[external_access_policy]]
+scope = "global"
+federation_access = true
+xmpp_access = true
+"#;
+
+/// The same pool over TCP.
+fn over_tcp() -> String {
+    NEXT_HOPS
+        .replace("certificate_name = \"sip.contoso.example\"", "transport = \"tcp\"")
+        .replace("sip1.contoso.example:5061", "192.0.2.7:5060")
+        .replace("congestion_safe = true", "trusted_addresses = [\"192.0.2.9\"]")
+}
+
+#[test]
+fn a_next_hop_is_known_by_its_certificate_or_by_its_addresses_alone() {
+    let pool = |text: &str| parse(text).0.unwrap().next_hops.pop_first().unwrap().1;
+    let (tls, tcp) = (pool(NEXT_HOPS), pool(&over_tcp()));
+    let name = |name: &str| vec![name.to_owned()];
+    for (address, names, by_tls, by_tcp) in [
+        ("192.0.2.7", Vec::new(), false, true),
+        ("192.0.2.9", Vec::new(), false, true),
+        ("2001:db8::7", Vec::new(), false, true),
+        ("192.0.2.8", name("sip.contoso.example"), true, false),
+        ("192.0.2.8", name("contoso.example"), false, false),
+        ("192.0.2.8", name("x.sip.contoso.example"), false, false),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!((tls.is_at(address, &names), tcp.is_at(address, &names)), (by_tls, by_tcp));
+    }
+    assert_eq!((tls.message_bytes_max(65_536), tcp.message_bytes_max(65_536)), (65_536, 1_300));
+}
+
+#[test]
+fn what_is_wrong_with_a_next_hop_is_said_where_it_stands() {
+    let tcp = over_tcp();
+    for (document, old, new, expected) in [
+        (NEXT_HOPS, "served_by = \"pool\"", "served_by = \"poll\"", "4:13: `served_by`"),
+        (NEXT_HOPS, "name = \"pool\"", "name = \"home\"", "7:8: \"home\" cannot be"),
+        (NEXT_HOPS, "certificate_name", "#", "`certificate_name` must say"),
+        (NEXT_HOPS, "congestion_safe = true", "trusted_addresses = []", "9:21: with transport"),
+        (NEXT_HOPS, "sip1.contoso.example:5061", "sip1.contoso.example", "is not `host:port`"),
+        (NEXT_HOPS, "sip1.contoso.example", "[2001:db8::7]", "two servers have the same"),
+        (&tcp, "192.0.2.7:", "sip1.contoso.example:", "must be an address"),
+        (&tcp, "trusted_addresses", "certificate_name = \"a.example\"\n#", "no certificates"),
+    ] {
+        let document = document.replacen(old, new, 1);
+        let errors = errors(&document);
+        assert!(errors.iter().any(|it| it.contains(expected)), "{expected}: {errors:#?}");
+    }
+    let (twice, _) = NEXT_HOPS.split_once("[[xmpp_partner]]").unwrap();
+    let (_, again) = twice.split_once("[[next_hop]]").unwrap();
+    let errors = errors(&format!("{twice}[[next_hop]]{again}"));
+    assert!(errors.iter().any(|it| it.contains("cannot be the name of another")), "{errors:#?}");
+    let unused = NEXT_HOPS.replace("served_by = \"pool\"", "");
+    let (policy, warnings) = parse(&unused);
+    assert!(policy.is_some() && warnings.iter().any(|it| it.message.contains("is served by")));
+}
+
+// Whether the server of the next hop would ask its user is not known.
+#[test]
+fn an_unverified_contact_waits_for_a_user_of_a_next_hop_to_add_it() {
+    let (user, contact) = ("romeo@contoso.example", "p@public.example");
+    let (user, contact) = (Jid::parse(user).unwrap(), Jid::parse(contact).unwrap());
+    let policy = parse(NEXT_HOPS).0.unwrap();
+    let refused = |standing| {
+        let (direction, subject) = (Direction::X2s, Subject::Presence);
+        let question = Question { user: &user, contact: &contact, direction, subject, standing };
+        policy.decide(&question).err().map(|refusal| refusal.gate())
+    };
+    assert_eq!(refused(Standing::Unknown), Some(Gate::PartnerType));
+    assert_eq!(refused(Standing::Allowed), None);
+}
+
 #[test]
 fn the_annotated_policy_is_right() {
     let (policy, diagnostics) = parse(include_str!("../../../deploy/config/policy.toml"));

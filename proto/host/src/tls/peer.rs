@@ -107,6 +107,8 @@ enum Name {
     XmppSrv(String),
     /// An XmppAddr that is a domain.
     XmppAddr(Domain),
+    /// The host of a SIP URI that names nobody in particular (RFC 5922 s.7.1).
+    Sip(String),
 }
 
 impl PeerIdentity {
@@ -124,6 +126,21 @@ impl PeerIdentity {
     pub fn trust(&self) -> Result<(), &Untrusted> {
         self.trust.as_ref().copied()
     }
+
+    /// Returns the SIP domains that a trusted chain proves, in lower-case A-labels: those of SIP
+    /// URIs or, without any, DNS names. A wildcard proves none (RFC 5922 s.7.1 and s.7.2).
+    pub fn sip_domains(&self) -> Vec<String> {
+        let names = self.names.iter().filter(|_| self.trust.is_ok());
+        let (mut sip, mut dns) = (Vec::new(), Vec::new());
+        for name in names {
+            match name {
+                Name::Sip(host) => sip.push(host.clone()),
+                Name::Dns(name) if !name.starts_with("*.") => dns.push(name.clone()),
+                Name::Dns(_) | Name::XmppSrv(_) | Name::XmppAddr(_) => {}
+            }
+        }
+        if sip.is_empty() { dns } else { sip }
+    }
 }
 
 impl PeerCertificate for PeerIdentity {
@@ -135,6 +152,7 @@ impl PeerCertificate for PeerIdentity {
                 Name::Dns(pattern) => dns_matches(pattern, &ascii),
                 Name::XmppSrv(name) => *name == ascii,
                 Name::XmppAddr(address) => address == domain,
+                Name::Sip(_) => false,
             })
     }
 }
@@ -161,6 +179,12 @@ fn names_in(leaf: &CertificateDer<'_>) -> Vec<Name> {
 fn name(general_name: &GeneralName<'_>) -> Option<Name> {
     match general_name {
         GeneralName::DNSName(dns) => host_name(dns).map(Name::Dns),
+        // RFC 5922 s.7.1: one with a user part is that user's.
+        GeneralName::URI(uri) => {
+            let (scheme, host) = uri.split_once(':')?;
+            let is_sip = scheme.eq_ignore_ascii_case("sip");
+            host_name(host).filter(|host| is_sip && !host.starts_with("*.")).map(Name::Sip)
+        }
         GeneralName::OtherName(oid, value) => match oid.to_id_string().as_str() {
             XMPP_ADDR => text(value)?.parse().ok().map(Name::XmppAddr),
             DNS_SRV => {

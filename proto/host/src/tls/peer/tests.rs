@@ -123,3 +123,30 @@ fn another_authority_an_expired_certificate_and_none_at_all_are_not_trusted() {
     let long = vec![leaf; 9];
     assert_eq!(examine(&long, &other.anchors, now), Untrusted::ChainTooLong);
 }
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+#[test]
+fn a_sip_server_proves_its_sip_uris_or_else_its_dns_names_without_wildcards() {
+    let domains = |names: Vec<SanType>, authority: &Authority, trusted: &Authority| {
+        let leaf = leaf(authority, names, &[ExtendedKeyUsagePurpose::ServerAuth]);
+        PeerIdentity::examine(&[leaf], &trusted.anchors, UnixTime::now()).sip_domains()
+    };
+    let own = authority();
+    for (names, proven) in [
+        (vec![dns("SIP1.example"), dns("*.example")], vec!["sip1.example"]),
+        (vec![dns("sip1.example"), uri("sip:contoso.example")], vec!["contoso.example"]),
+        (
+            vec![uri("SIP:Contoso.example"), uri("sip:b.example")],
+            vec!["contoso.example", "b.example"],
+        ),
+        (vec![uri("sip:romeo@contoso.example"), uri("https://c.example")], vec![]),
+        (vec![uri("sip:*.example")], vec![]),
+        (vec![], vec![]),
+    ] {
+        assert_eq!(domains(names.clone(), &own, &own), proven, "{names:?}");
+        assert_eq!(domains(names, &own, &authority()), [""; 0], "another authority's");
+    }
+}
