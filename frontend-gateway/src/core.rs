@@ -1,4 +1,4 @@
-//! The whole front end without IO: policy, gateway and home in one, and what goes between them.
+//! The whole front end without IO: policy, gateway and inside in one, and what goes between them.
 
 pub mod administration;
 mod admission;
@@ -9,19 +9,23 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use link::wire::{FromEdge, FromFrontend, Hello};
-use sip_proto::message::FinalResponse;
+use sip_proto::message::{FinalResponse, Request};
 use sip_proto::transaction::{FlowId, Transmit, Transport};
 use sip_proto::uri::Uri;
 use xmpp_proto::jid::Jid;
 
+use crate::address::s2x_address;
 use crate::clock::Now;
 use crate::commit::Commits;
 use crate::contacts::Contacts;
+use crate::exchange::ExchangeId;
 use crate::facts::Facts;
 use crate::gateway::{Gateway, GatewayEffect, GatewaySettings};
 use crate::home::{Ends, Home, HomeEffect, HomeSettings};
 use crate::links::{EdgeId, LinkViolation};
+use crate::next_hops::{self, NextHopEffect, NextHopSettings, NextHops, Target};
 use crate::policy::{Policy, Standing};
+use crate::provision::Provision;
 use crate::store::record::HomeMessage;
 use crate::store::{Loaded, Write};
 use administration::{AdminStep, Reply};
@@ -38,15 +42,22 @@ const OF_GATEWAY: u64 = 0;
 const OF_HOME: u64 = 1;
 const OF_CORE: u64 = 2;
 
+/// Who of the inside asked the gateway; its number is a multiple of the count, plus this.
+const ASKERS: u64 = 2;
+const BY_HOME: u64 = 0;
+const BY_NEXT_HOPS: u64 = 1;
+
 /// What the driver is to do.
 #[derive(Debug)]
 pub enum CoreEffect {
-    /// Bytes go to a user's device.
+    /// Bytes go to a user's device, or to a server of a next hop.
     Transmit(Transmit),
     /// A flow is to be closed once all is written.
     Close(FlowId),
     /// A flow is to be opened; answer with [`Core::handle_opened`] or [`Core::handle_closed`].
     Connect(FlowId, Uri),
+    /// A flow to a server of a next hop is to be opened; answered likewise.
+    ConnectServer(FlowId, Target),
     /// Kept messages are to be read; answer with [`Core::handle_kept_messages`].
     ReadMessages(Jid),
     /// A frame goes to an edge.
@@ -62,6 +73,10 @@ pub struct CoreSettings {
     pub gateway: GatewaySettings,
     /// Of the embedded home.
     pub home: HomeSettings,
+    /// Of the next hops.
+    pub next_hops: NextHopSettings,
+    /// What a policy may ask for.
+    pub provision: Provision,
 }
 
 /// The front end.
@@ -74,6 +89,8 @@ pub struct Core {
     contacts: Contacts,
     gateway: Gateway,
     home: Home,
+    next_hops: NextHops,
+    provision: Provision,
     commits: Commits<AdminStep>,
     effects: VecDeque<CoreEffect>,
     forget_at: Instant,
@@ -88,13 +105,14 @@ impl Core {
         policy: StartPolicy,
         settings: CoreSettings,
         hello: Hello,
-        seeds: [[u8; 32]; 3],
+        seeds: [[u8; 32]; 4],
         now: Now,
     ) -> Self {
-        let [gateway_seed, home_seed, nonce_seed] = seeds;
+        let [gateway_seed, home_seed, nonce_seed, next_hop_seed] = seeds;
         let contacts = Contacts::restore(std::mem::take(&mut loaded.contacts));
         let gateway = Gateway::restore(&mut loaded, settings.gateway, hello, gateway_seed, now);
         let home = Home::restore(&mut loaded, settings.home, [home_seed, nonce_seed], now);
+        let next_hops = NextHops::new(settings.next_hops, &policy.policy, next_hop_seed, now);
         let mut core = Self {
             policy: policy.policy,
             policy_version: policy.version,
@@ -103,6 +121,8 @@ impl Core {
             contacts,
             gateway,
             home,
+            next_hops,
+            provision: settings.provision,
             commits: Commits::default(),
             effects: VecDeque::new(),
             forget_at: now.instant,
@@ -143,22 +163,39 @@ impl Core {
         result
     }
 
-    /// Takes a flow that a device opened, or that the home asked for.
-    pub fn handle_opened(&mut self, id: FlowId, transport: Transport, ends: Ends, now: Now) {
-        self.home.handle_opened(id, transport, ends, now);
+    /// Takes a flow that was opened to us, or that was asked for; `names` are those that the
+    /// certificate of its other end proves.
+    pub fn handle_opened(
+        &mut self,
+        id: FlowId,
+        transport: Transport,
+        ends: Ends,
+        names: Vec<String>,
+        now: Now,
+    ) {
+        match next_hops::owns(id) {
+            true => self.next_hops.handle_opened(id, transport, ends, names, now),
+            false => self.home.handle_opened(id, transport, ends, now),
+        }
         self.settle_down(now);
     }
 
     /// Takes the end of a flow, or the failure to open one.
     pub fn handle_closed(&mut self, id: FlowId, now: Now) {
-        self.home.handle_closed(id, now);
+        match next_hops::owns(id) {
+            true => self.next_hops.handle_closed(id, now),
+            false => self.home.handle_closed(id, now),
+        }
         self.settle_down(now);
     }
 
-    /// Takes bytes of a device.
+    /// Takes bytes of a flow.
     pub fn handle_bytes(&mut self, id: FlowId, bytes: &[u8], now: Now) {
         let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-        self.home.handle_bytes(id, bytes, facts, now);
+        match next_hops::owns(id) {
+            true => self.next_hops.handle_bytes(id, bytes, facts, now),
+            false => self.home.handle_bytes(id, bytes, facts, now),
+        }
         self.settle_down(now);
     }
 
@@ -192,6 +229,7 @@ impl Core {
         let facts = Facts { policy: &self.policy, contacts: &self.contacts };
         self.gateway.handle_timeout(facts, now);
         self.home.handle_timeout(now);
+        self.next_hops.handle_timeout(now);
         self.commits.handle_timeout(now.instant);
         if self.forget_at <= now.instant {
             self.forget_at = now.instant + FORGET_INTERVAL;
@@ -206,6 +244,7 @@ impl Core {
         let all = [
             self.gateway.poll_timeout(),
             self.home.poll_timeout(now),
+            self.next_hops.poll_timeout(),
             self.commits.poll_timeout(),
             Some(self.forget_at),
         ];
@@ -244,13 +283,15 @@ impl Core {
         self.gateway.push_admission(admission);
     }
 
-    /// Carries everything between gateway and home until neither has anything more to say.
+    /// Carries everything between gateway and inside until neither has anything more to say.
     fn settle_down(&mut self, now: Now) {
         loop {
             if let Some(effect) = self.gateway.poll_effect() {
                 self.handle_gateway_effect(effect, now);
             } else if let Some(effect) = self.home.poll_effect() {
                 self.handle_home_effect(effect, now);
+            } else if let Some(effect) = self.next_hops.poll_effect() {
+                self.handle_next_hop_effect(effect, now);
             } else {
                 return;
             }
@@ -261,10 +302,17 @@ impl Core {
         match effect {
             GatewayEffect::Ask(id, request) => {
                 let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-                self.home.handle_gateway_request(id, &request, facts, now);
+                match is_for_next_hop(facts.policy, &request) {
+                    true => self.next_hops.handle_gateway_request(id, &request, facts, now),
+                    false => self.home.handle_gateway_request(id, &request, facts, now),
+                }
             }
             GatewayEffect::Answer(id, response) => {
-                self.home.handle_gateway_response(id, response, now);
+                let (own, asker) = (ExchangeId(id.0 / ASKERS), id.0 % ASKERS);
+                match asker {
+                    BY_HOME => self.home.handle_gateway_response(own, response, now),
+                    _ => self.next_hops.handle_gateway_response(own, &response, now),
+                }
             }
             GatewayEffect::Added(user, contact) => {
                 if self.contacts.standing(&user, &contact) == Standing::Unknown
@@ -279,10 +327,7 @@ impl Core {
 
     fn handle_home_effect(&mut self, effect: HomeEffect, now: Now) {
         let effect = match effect {
-            HomeEffect::Ask(id, request) => {
-                let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-                return self.gateway.handle_request(id, &request, facts, now);
-            }
+            HomeEffect::Ask(id, request) => return self.ask_gateway(id, BY_HOME, &request, now),
             HomeEffect::Answer(id, response) => {
                 return self.gateway.handle_response(id, FinalResponse::from(&response), now);
             }
@@ -294,6 +339,42 @@ impl Core {
         };
         self.effects.push_back(effect);
     }
+
+    fn handle_next_hop_effect(&mut self, effect: NextHopEffect, now: Now) {
+        let effect = match effect {
+            NextHopEffect::Ask(id, request) => {
+                return self.ask_gateway(id, BY_NEXT_HOPS, &request, now);
+            }
+            NextHopEffect::Answer(id, response) => {
+                return self.gateway.handle_response(id, FinalResponse::from(&response), now);
+            }
+            NextHopEffect::Unanswered(id) => return self.gateway.handle_unanswered(id, now),
+            NextHopEffect::Reachable(user) => return self.gateway.handle_reachable(&user, now),
+            NextHopEffect::Restarted(name) => {
+                let policy = &self.policy;
+                let serves = |user: &Jid| {
+                    policy.next_hop(user.domain()).is_some_and(|next_hop| next_hop.name == name)
+                };
+                return self.gateway.handle_restarted(serves, now);
+            }
+            NextHopEffect::Transmit(transmit) => CoreEffect::Transmit(transmit),
+            NextHopEffect::Close(flow) => CoreEffect::Close(flow),
+            NextHopEffect::Connect(flow, target) => CoreEffect::ConnectServer(flow, target),
+        };
+        self.effects.push_back(effect);
+    }
+
+    fn ask_gateway(&mut self, id: ExchangeId, asker: u64, request: &Request, now: Now) {
+        let facts = Facts { policy: &self.policy, contacts: &self.contacts };
+        let id = ExchangeId(id.0 * ASKERS + asker);
+        self.gateway.handle_request(id, request, facts, now);
+    }
+}
+
+/// Says whether a request of the gateway goes to a next hop: its To is the local user.
+fn is_for_next_hop(policy: &Policy, request: &Request) -> bool {
+    !policy.next_hops.is_empty()
+        && s2x_address(request.to().uri()).is_ok_and(|it| policy.next_hop(it.domain()).is_some())
 }
 
 /// The policy that the front end starts with.

@@ -14,7 +14,7 @@ use crate::administrator::Commanded;
 use crate::clock::Now;
 use crate::core::administration::Reply;
 use crate::core::{Core, CoreEffect};
-use crate::flows::{FlowInput, Flows, Opener};
+use crate::flows::{FlowInput, Flows, MutualTls, Opener};
 use crate::link::{Attachment, LinkInput};
 use crate::links::EdgeId;
 use crate::store::writer::{Answer, Request, Writer};
@@ -60,11 +60,21 @@ impl From<Commanded> for Input {
     }
 }
 
+/// What opens connections of the inside.
+pub struct Openers {
+    /// To devices.
+    pub home: Arc<Opener<Input>>,
+    /// To servers of next hops.
+    pub next_hops: Arc<Opener<Input>>,
+    /// TLS with those, if they are spoken to by TLS.
+    pub tls: Option<MutualTls>,
+}
+
 /// The core with all that it talks to.
 pub struct Driver {
     core: Core,
     writer: Writer,
-    opener: Arc<Opener<Input>>,
+    openers: Openers,
     ready: watch::Sender<Waiting>,
     flows: Flows,
     edges: BTreeMap<EdgeId, (String, Attachment)>,
@@ -77,13 +87,13 @@ impl Driver {
     pub fn new(
         core: Core,
         writer: Writer,
-        opener: Arc<Opener<Input>>,
+        openers: Openers,
         ready: watch::Sender<Waiting>,
     ) -> Self {
         Self {
             core,
             writer,
-            opener,
+            openers,
             ready,
             flows: Flows::default(),
             edges: BTreeMap::new(),
@@ -145,9 +155,9 @@ impl Driver {
             Input::Flow(FlowInput::Received { id, bytes }) => {
                 self.core.handle_bytes(id, &bytes, now);
             }
-            Input::Flow(FlowInput::Opened { id, transport, ends, commands }) => {
+            Input::Flow(FlowInput::Opened { id, transport, ends, names, commands }) => {
                 self.flows.insert(id, commands);
-                self.core.handle_opened(id, transport, ends, now);
+                self.core.handle_opened(id, transport, ends, names, now);
             }
             Input::Flow(FlowInput::Closed { id }) => {
                 self.flows.remove(id);
@@ -212,7 +222,10 @@ impl Driver {
         match effect {
             CoreEffect::Transmit(transmit) => self.flows.send(transmit.flow, transmit.bytes),
             CoreEffect::Close(flow) => self.flows.remove(flow),
-            CoreEffect::Connect(flow, uri) => self.opener.open(flow, uri),
+            CoreEffect::Connect(flow, uri) => self.openers.home.open(flow, uri),
+            CoreEffect::ConnectServer(flow, target) => {
+                self.openers.next_hops.open_server(flow, target, self.openers.tls.clone());
+            }
             CoreEffect::ReadMessages(user) => {
                 let (aor, count_max) = (user.to_string(), KEPT_MESSAGES_MAX);
                 self.writer.send(Request::Messages { aor, count_max });

@@ -1,6 +1,4 @@
-//! Requests and responses that the home carries between a user and the gateway, built anew.
-
-use std::net::{IpAddr, SocketAddr};
+//! Requests and responses that are carried between the inside and the gateway, built anew.
 
 use sip_proto::header::{HeaderName, MaxForwards, NameAddr, RecordRoute, Route};
 use sip_proto::message::{FinalResponse, OutgoingRequest, OutgoingResponse, Request, RequestParts};
@@ -8,12 +6,12 @@ use sip_proto::transaction::Transport;
 use sip_proto::uri::{Host, Uri};
 use sip_proto::{Headers, Refusal, StatusCode};
 
-/// The user part by which the home knows its own Record-Route again.
-const ROUTE_USER: &str = "isthmus-home";
+/// The user part by which we know our own Record-Route again.
+const ROUTE_USER: &str = "isthmus";
 
 /// What a response, or a request, of one side does not tell the other.
 ///
-/// Via and Route are each hop's own. Credentials are for the home alone. The mandatory header
+/// Via and Route are each hop's own. Credentials are for the registrar alone. The mandatory header
 /// fields and the body's are written with the message.
 const NOT_CARRIED: [HeaderName; 15] = [
     HeaderName::Via,
@@ -75,21 +73,22 @@ fn carry(from: &Headers, to: &mut Headers) {
     }
 }
 
-/// Returns the Record-Route by which the home stays on the path of a dialog.
-pub fn own_route(local: SocketAddr, transport: Transport) -> NameAddr {
-    let mut hop = contact(Some(ROUTE_USER), local, transport).uri().clone();
+/// Returns the Record-Route by which we stay on the path of a dialog.
+pub fn own_route(host: impl Into<Host>, port: u16, transport: Transport) -> NameAddr {
+    let mut hop = contact(Some(ROUTE_USER), host, port, transport).uri().clone();
     hop.set_parameter("lr", "");
     NameAddr::new(hop)
 }
 
-/// Returns the address of a user at one of the home's own addresses.
-pub fn contact(user: Option<&str>, local: SocketAddr, transport: Transport) -> NameAddr {
-    let host = match local.ip() {
-        IpAddr::V4(address) => Host::V4(address),
-        IpAddr::V6(address) => Host::V6(address),
-    };
-    let mut uri = Uri::sip(user, host);
-    uri.set_port(Some(local.port()));
+/// Returns the address of a user at one of our own addresses.
+pub fn contact(
+    user: Option<&str>,
+    host: impl Into<Host>,
+    port: u16,
+    transport: Transport,
+) -> NameAddr {
+    let mut uri = Uri::sip(user, host.into());
+    uri.set_port(Some(port));
     let transport = match transport {
         Transport::Tcp => "tcp",
         Transport::Tls => "tls",
@@ -98,9 +97,12 @@ pub fn contact(user: Option<&str>, local: SocketAddr, transport: Transport) -> N
     NameAddr::new(uri)
 }
 
-/// Says whether a request is routed through somebody else than the home; `is_own` knows its names.
-pub fn is_routed_elsewhere(request: &Request, is_own: impl Fn(&Host) -> bool) -> bool {
-    let Ok(Some(Route(hops))) = request.headers().typed::<Route>() else { return false };
-    let mut uris = hops.iter().map(NameAddr::uri);
-    uris.any(|uri| uri.user() != Some(ROUTE_USER) && !uri.host().is_some_and(&is_own))
+/// Returns the hops that a request is to pass after ourselves; `is_own` knows our names.
+pub fn routes_beyond(request: &Request, is_own: impl Fn(&Host) -> bool) -> Vec<NameAddr> {
+    let Ok(Some(Route(hops))) = request.headers().typed::<Route>() else { return Vec::new() };
+    let is_ours = |hop: &NameAddr| {
+        let uri = hop.uri();
+        uri.user() == Some(ROUTE_USER) || uri.host().is_some_and(&is_own)
+    };
+    hops.into_iter().filter(|hop| !is_ours(hop)).collect()
 }

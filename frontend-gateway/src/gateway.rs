@@ -202,6 +202,20 @@ impl Gateway {
         self.drain(now);
     }
 
+    /// Takes that a request of the gateway has no answer: it is unknown whether it arrived.
+    pub fn handle_unanswered(&mut self, id: ExchangeId, now: Now) {
+        if let Some(purpose) = self.exchanges.end(id) {
+            self.handle_answer(purpose, None, now);
+        }
+        self.drain(now);
+    }
+
+    /// Refreshes the subscriptions to users whose server may have forgotten them.
+    pub fn handle_restarted(&mut self, serves: impl Fn(&Jid) -> bool, now: Now) {
+        self.x2s.refresh_soon(serves, now.instant);
+        self.drain(now);
+    }
+
     /// Takes the outcome of a commit; the writes come back when it failed.
     pub fn handle_commit(&mut self, id: u64, result: Result<(), Vec<Write>>, now: Now) {
         let steps = match result {

@@ -21,9 +21,11 @@ pub mod home;
 pub mod journal;
 pub mod link;
 pub mod links;
+pub mod next_hops;
 pub mod notice;
 pub mod pidf;
 pub mod policy;
+pub mod provision;
 pub mod run;
 pub mod store;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Puts the front end together, runs it until it is told to stop, and ends it politely.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use host::command;
@@ -10,20 +10,22 @@ use host::tls::{self, IdentityFiles, TrustAnchors};
 use link::role::Role;
 use link::wire::Hello;
 use sip_proto::header::SentBy;
+use sip_proto::uri::Host;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
 use crate::administrator::Socket;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::core::{Core, CoreSettings, StartPolicy};
-use crate::driver::{Driver, INPUTS_MAX, NO_EDGE};
-use crate::flows::Opener;
+use crate::driver::{Driver, INPUTS_MAX, Input, NO_EDGE, Openers};
+use crate::flows::{MutualTls, Opener, OpenerSettings, Security};
 use crate::gateway::GatewaySettings;
 use crate::home::HomeSettings;
 use crate::link::{Dialler, discover};
+use crate::next_hops::{self, NextHopSettings};
 use crate::policy::{Policy, document};
 use crate::store::record::PolicyVersion;
 use crate::store::sqlite::Sqlite;
@@ -33,7 +35,8 @@ use crate::store::{Loaded, StoreError};
 /// Everything that must be there before the front end can run: files read, ports bound.
 pub struct FrontEnd {
     parts: Parts,
-    sip: Vec<(TcpListener, Option<TlsAcceptor>)>,
+    home: Vec<(TcpListener, Security)>,
+    inside: Vec<(TcpListener, Security)>,
     internal: TcpListener,
     admin: Socket,
     store: Sqlite,
@@ -62,12 +65,16 @@ pub fn check(config: &Config) -> Result<String, Failure> {
     let file = read_policy(config);
     let loaded = read_store(config);
     let mut source = config.policy.display().to_string();
+    let mut in_force = file.as_ref().ok().map(|(policy, _)| policy.clone());
     if let Ok(Some(Loaded { policy: Some(stored), .. })) = &loaded {
         source = stored_name(stored);
         if file.as_ref().is_ok_and(|(_, text)| *text != stored.text) {
-            failures.extend(read_stored(stored).err());
+            let read = read_stored(stored);
+            in_force = read.as_ref().ok().cloned();
+            failures.extend(read.err());
         }
     }
+    failures.extend(in_force.and_then(|policy| provided(config, &source, &policy).err()));
     failures.extend(file.err());
     failures.extend(loaded.err());
     match failures.first().map(|first| first.cause) {
@@ -99,12 +106,23 @@ fn read_store(config: &Config) -> Result<Option<Loaded>, Failure> {
     reader.map(|reader| reader.load(Now::read().unix_ms)).transpose().map_err(failed)
 }
 
+/// Checks that a policy asks for nothing that the configuration does not provide.
+fn provided(config: &Config, source: &str, policy: &Policy) -> Result<(), Failure> {
+    let lacking = config.provision().lacks(policy);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<_> = lacking.into_iter().map(|it| format!("{source}: error: {it}")).collect();
+    Err(Failure::new(Cause::Configuration, lines.join("\n")))
+}
+
 /// What the configuration's files hold.
 struct Parts {
     name: String,
     identities: Vec<tls::Identity>,
     link_tls: Arc<rustls::ClientConfig>,
-    acceptor: Option<TlsAcceptor>,
+    home_tls: Option<TlsAcceptor>,
+    inside_tls: Option<MutualTls>,
 }
 
 impl Parts {
@@ -114,22 +132,92 @@ impl Parts {
         let link_identity = findings.take(config.link_identity.load());
         let name = link_identity.as_ref().and_then(|it| findings.take(frontend_name(config, it)));
         let trust = findings.take(TrustAnchors::load(&config.link_trust));
-        let home = config.home.identity.as_ref().map(IdentityFiles::load).transpose();
-        let home = findings.take(home);
+        let load = |identity: Option<&IdentityFiles>| identity.map(IdentityFiles::load).transpose();
+        let inside = config.inside.as_ref();
+        let home =
+            findings.take(load(config.home.as_ref().and_then(|home| home.identity.as_ref())));
+        let inside_trust = inside.map(|inside| inside.trust.as_slice()).unwrap_or_default();
+        let inside_trust = findings.take(TrustAnchors::load(inside_trust));
+        let inside = findings.take(load(inside.and_then(|inside| inside.identity.as_ref())));
         let (Some(link_identity), Some(name), Some(trust), Some(home)) =
             (link_identity, name, trust, home)
         else {
             return Err(findings.into_failure(Cause::Input));
         };
+        let (Some(inside), Some(inside_trust)) = (inside, inside_trust) else {
+            return Err(findings.into_failure(Cause::Input));
+        };
         let link_tls = tls::link_client_config(&link_identity, trust).map_err(internal)?;
         let mut identities = vec![link_identity];
-        let mut acceptor = None;
+        let (mut home_tls, mut inside_tls) = (None, None);
         if let Some(identity) = home {
             let server = tls::plain_server_config(&identity).map_err(internal)?;
-            acceptor = Some(TlsAcceptor::from(Arc::new(server)));
+            home_tls = Some(TlsAcceptor::from(Arc::new(server)));
             identities.push(identity);
         }
-        Ok(Self { name, identities, link_tls: Arc::new(link_tls), acceptor })
+        if let Some(identity) = inside {
+            let server = tls::federation_server_config(&identity).map_err(internal)?;
+            let client = tls::federation_client_config(&identity).map_err(internal)?;
+            inside_tls = Some(MutualTls {
+                acceptor: TlsAcceptor::from(Arc::new(server)),
+                connector: TlsConnector::from(Arc::new(client)),
+                trust: Arc::new(inside_trust),
+            });
+            identities.push(identity);
+        }
+        Ok(Self { name, identities, link_tls: Arc::new(link_tls), home_tls, inside_tls })
+    }
+}
+
+impl Parts {
+    async fn listen_home(&self, config: &Config) -> Result<Vec<(TcpListener, Security)>, Failure> {
+        let Some(home) = &config.home else { return Ok(Vec::new()) };
+        let mut listeners = Vec::new();
+        for address in &home.listen {
+            listeners.push((bind("home.listen", *address).await?, Security::Tcp));
+        }
+        if let Some(acceptor) = &self.home_tls {
+            for address in &home.listen_tls {
+                let listener = bind("home.listen_tls", *address).await?;
+                listeners.push((listener, Security::Tls(acceptor.clone())));
+            }
+        }
+        Ok(listeners)
+    }
+
+    async fn listen_inside(
+        &self,
+        config: &Config,
+    ) -> Result<Vec<(TcpListener, Security)>, Failure> {
+        let Some(inside) = &config.inside else { return Ok(Vec::new()) };
+        let mut listeners = Vec::new();
+        if let Some(address) = inside.listen {
+            listeners.push((bind("inside.listen", address).await?, Security::Tcp));
+        }
+        if let (Some(address), Some(tls)) = (inside.listen_tls, &self.inside_tls) {
+            let listener = bind("inside.listen_tls", address).await?;
+            listeners.push((listener, Security::Mutual(tls.clone())));
+        }
+        Ok(listeners)
+    }
+}
+
+/// Makes what opens connections of the inside, and reports them to `inputs`.
+fn openers(config: &Config, inputs: &mpsc::Sender<Input>, tls: Option<MutualTls>) -> Openers {
+    let opener = |settings| Arc::new(Opener::new(inputs.clone(), settings));
+    Openers {
+        home: opener(OpenerSettings {
+            peers: "home",
+            // 0 is the flow between home and gateway.
+            first_number: 1,
+            count_max: config.home.as_ref().map_or(0, |home| home.connections_max),
+        }),
+        next_hops: opener(OpenerSettings {
+            peers: "next_hop",
+            first_number: next_hops::FLOWS,
+            count_max: config.inside.as_ref().map_or(0, |inside| inside.connections_max),
+        }),
+        tls,
     }
 }
 
@@ -152,9 +240,12 @@ fn read_policy(config: &Config) -> Result<(Policy, String), Failure> {
 fn start_policy(config: &Config, loaded: &Loaded) -> Result<StartPolicy, Failure> {
     let Some(stored) = &loaded.policy else {
         let (policy, text) = read_policy(config)?;
+        provided(config, &config.policy.display().to_string(), &policy)?;
         return Ok(StartPolicy { version: 1, policy, to_store: Some(text) });
     };
-    Ok(StartPolicy { version: stored.version, policy: read_stored(stored)?, to_store: None })
+    let policy = read_stored(stored)?;
+    provided(config, &stored_name(stored), &policy)?;
+    Ok(StartPolicy { version: stored.version, policy, to_store: None })
 }
 
 fn read_stored(stored: &PolicyVersion) -> Result<Policy, Failure> {
@@ -165,9 +256,26 @@ fn stored_name(stored: &PolicyVersion) -> String {
     format!("version {} of the policy in the store", stored.version)
 }
 
+/// Returns how we call ourselves to the inside.
+fn own_host(config: &Config) -> Host {
+    let home = config.home.as_ref().map(|home| &home.name);
+    let name = home.or(config.inside.as_ref().map(|inside| &inside.name));
+    // The configuration has one of the two.
+    name.cloned().unwrap_or(Host::V4(Ipv4Addr::LOCALHOST))
+}
+
 fn home_settings(config: &Config) -> HomeSettings {
-    let sent_by = SentBy { host: config.home.name.clone(), port: None };
-    HomeSettings { sent_by, messages: config.home.messages }
+    let messages = config.home.as_ref().map(|home| home.messages).unwrap_or_default();
+    HomeSettings { sent_by: SentBy { host: own_host(config), port: None }, messages }
+}
+
+fn next_hop_settings(config: &Config) -> NextHopSettings {
+    let inside = config.inside.as_ref();
+    NextHopSettings {
+        host: inside.map_or_else(|| own_host(config), |inside| inside.name.clone()),
+        tcp_port: inside.and_then(|inside| inside.listen).map(|address| address.port()),
+        tls_port: inside.and_then(|inside| inside.listen_tls).map(|address| address.port()),
+    }
 }
 
 impl FrontEnd {
@@ -180,20 +288,15 @@ impl FrontEnd {
         let mut loaded = store.load(Now::read().unix_ms).map_err(failed)?;
         loaded.dialback_secret = secret;
         let policy = start_policy(config, &loaded)?;
-        let mut sip = Vec::new();
-        for address in &config.home.listen {
-            sip.push((bind("home.listen", *address).await?, None));
-        }
-        for address in &config.home.listen_tls {
-            sip.push((bind("home.listen_tls", *address).await?, parts.acceptor.clone()));
-        }
+        let home = parts.listen_home(config).await?;
+        let inside = parts.listen_inside(config).await?;
         let internal = bind("internal.listen", config.internal_listen).await?;
         let admin = Socket::bind(&config.admin).map_err(|error| {
             let path = config.admin.display();
             let text = format!("cannot listen on {path} (admin.socket): {error}");
             Failure::new(Cause::Unavailable, text)
         })?;
-        Ok(Self { parts, sip, internal, admin, store, loaded, policy })
+        Ok(Self { parts, home, inside, internal, admin, store, loaded, policy })
     }
 
     /// Runs until `stop` is cancelled.
@@ -207,9 +310,12 @@ impl FrontEnd {
         let writer =
             Writer::start(self.store, answers).map_err(|it| Failure::new(Cause::Internal, it))?;
 
-        let opener = Arc::new(Opener::new(inputs.clone(), config.home.connections_max));
-        for (listener, acceptor) in self.sip {
-            tokio::spawn(Arc::clone(&opener).listen(listener, acceptor, stop.clone()));
+        let openers = openers(config, &inputs, self.parts.inside_tls);
+        for (listener, security) in self.home {
+            tokio::spawn(Arc::clone(&openers.home).listen(listener, security, stop.clone()));
+        }
+        for (listener, security) in self.inside {
+            tokio::spawn(Arc::clone(&openers.next_hops).listen(listener, security, stop.clone()));
         }
         let dialler = Dialler::new(self.parts.link_tls, inputs.clone());
         for edge in &config.edges {
@@ -219,7 +325,7 @@ impl FrontEnd {
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
         tokio::spawn(tls::renew_on_hangup(self.parts.identities));
         tracing::info!(name = self.parts.name, "the front end is running");
-        let driver = Driver::new(core, writer, opener, ready).run(received, answered, stop);
+        let driver = Driver::new(core, writer, openers, ready).run(received, answered, stop);
         // Beside the sockets' tasks, not on this thread, which would be woken for every round.
         tokio::spawn(driver).await.map_err(|it| Failure::new(Cause::Internal, it))
     }
@@ -232,10 +338,15 @@ fn restore(
     name: &str,
 ) -> Result<Core, Failure> {
     let home = home_settings(config);
-    let settings = CoreSettings { gateway: GatewaySettings::new(home.sent_by.clone()), home };
+    let settings = CoreSettings {
+        gateway: GatewaySettings::new(home.sent_by.clone()),
+        home,
+        next_hops: next_hop_settings(config),
+        provision: config.provision(),
+    };
     let instance = random::<16>()?.to_vec().into();
     let hello = Hello { version: link::VERSION, name: name.to_owned(), instance };
-    let seeds = [random()?, random()?, random()?];
+    let seeds = [random()?, random()?, random()?, random()?];
     Ok(Core::restore(loaded, policy, settings, hello, seeds, Now::read()))
 }
 

@@ -58,6 +58,18 @@ pub(crate) fn policy(document: &str) -> Policy {
     policy.unwrap_or_else(|| panic!("{diagnostics:?}"))
 }
 
+/// Returns an annotated file with a table in force that stands in it as a comment.
+pub(crate) fn with_option(annotated: &str, table: &str) -> String {
+    let mut is_inside = false;
+    let uncomment = |line: &str| {
+        is_inside = line.starts_with('#') && (is_inside || line == format!("# {table}"));
+        let text = if is_inside { line.trim_start_matches(['#', ' ']) } else { line };
+        // The rest of a comment that goes over two lines.
+        if is_inside && line.starts_with("#  ") { String::new() } else { text.to_owned() }
+    };
+    annotated.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+}
+
 pub(crate) fn jid(text: &str) -> Jid {
     Jid::parse(text).unwrap()
 }

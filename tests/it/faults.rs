@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OpenFlags};
 use tests::appliance::{LINK_PORT, Setup};
 use tests::contoso::{JULIET_URI, PARTNER, ROMEO_JID, World, start};
-use tests::evidence::{BulkLog, BulkOrder, Ledger, now_ms};
+use tests::evidence::{BulkLog, BulkOrder, Ledger, now_ms, show};
 use tests::namespace::{Cut, Place, in_namespace};
 use tests::prosody::Situation;
 use tests::sip_user::SipUser;
@@ -207,11 +207,6 @@ fn assert_journal_tells(place: &Place, run: &Run, to_sip: &Ledger, to_xmpp: &Led
     let returned = &to_xmpp.returned() | &to_xmpp.refused();
     assert_eq!(count(1, BOUNCED), returned.len(), "{recorded:?}");
     assert_eq!(count(1, DELIVERED), (&to_xmpp.arrived() - &returned).len(), "{recorded:?}");
-}
-
-#[expect(clippy::print_stdout, reason = "the figures of a run are for whoever runs it by hand")]
-fn show(figures: &str) {
-    println!("{figures}");
 }
 
 #[test]

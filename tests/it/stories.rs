@@ -4,6 +4,7 @@ mod away;
 mod devices;
 mod edges;
 mod ending;
+mod next_hop;
 mod presence;
 mod privacy;
 mod refusals;

@@ -28,6 +28,11 @@ pub const OWN_EDGE: &str = "127.0.0.3:23456";
 /// What the certificate of another edge calls it, which a test may play.
 pub const OTHER_EDGE_NAME: &str = "edge2";
 
+/// The ports on which next hops reach the front end.
+pub const INSIDE_TCP: u16 = 5070;
+/// The one for TLS.
+pub const INSIDE_TLS: u16 = 5071;
+
 /// The port of metrics and health, on both hosts.
 const INTERNAL_PORT: u16 = 9090;
 
@@ -58,6 +63,8 @@ pub struct Setup<'a> {
     pub home: Ipv4Addr,
     /// More lines of the front end's `[home]` table.
     pub home_settings: &'a str,
+    /// Whether next hops are listened for, at the home's address.
+    pub has_next_hops: bool,
     /// Whether the partners' authority is trusted by the edge, and the edge's by partners.
     pub is_certified: bool,
     /// The level of the logs.
@@ -73,6 +80,7 @@ impl Default for Setup<'_> {
             policy: OPEN_POLICY,
             home: Ipv4Addr::new(127, 0, 0, 4),
             home_settings: "",
+            has_next_hops: false,
             is_certified: true,
             log_level: "debug",
             edges: &[OWN_EDGE],
@@ -111,6 +119,18 @@ impl Setup<'_> {
         link_ca.issue(&Leaf::link("edge", OTHER_EDGE_NAME), "other-edge");
         let frontend = link_ca.issue(&Leaf::link("frontend", "frontend1"), "frontend-link");
         let (trust, link_trust) = (ca.certificate(), link_ca.certificate());
+        let inside = match self.has_next_hops {
+            true => format!(
+                "[inside]\nname = \"{address}\"\nlisten = \"{address}:{INSIDE_TCP}\"\n\
+                 listen_tls = \"{address}:{INSIDE_TLS}\"\ncertificate = {:?}\nkey = {:?}\n\
+                 trust = [{:?}]\n",
+                home.certificate,
+                home.key,
+                ca.certificate(),
+                address = self.home,
+            ),
+            false => String::new(),
+        };
         let Self { home: home_address, home_settings, log_level, edges, .. } = self;
         place.write(
             "edge.toml",
@@ -132,7 +152,7 @@ impl Setup<'_> {
              trust = [{link_trust:?}]\n\
              [home]\nname = \"{home_address}\"\nlisten = [\"{home_address}:5060\"]\n\
              listen_tls = [\"{home_address}:5061\"]\ncertificate = {:?}\nkey = {:?}\n\
-             {home_settings}\n\
+             {home_settings}\n{inside}\
              [store]\nfile = {:?}\n[policy]\nfile = {:?}\n[admin]\nsocket = {:?}\n\
              [internal]\nlisten = \"{home_address}:{INTERNAL_PORT}\"\n\
              [log]\nlevel = \"{log_level}\"\n",

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use crate::account::Account;
-use crate::appliance::{Appliance, EDGE, Setup};
+use crate::appliance::{Appliance, EDGE, OPEN_POLICY, Setup};
 use crate::dns::{Dns, Records};
 use crate::namespace::Place;
 use crate::prosody::{self, Prosody, Situation};
@@ -26,6 +26,25 @@ pub const JULIET_JID: &str = "juliet@fabrikam.example";
 pub const JULIET_URI: &str = "sip:juliet@fabrikam.example";
 /// Her password at Prosody.
 pub const JULIET_PASSWORD: &str = "juliet-secret";
+
+/// The policy in which next hop `kamailio` serves contoso.example, with these servers.
+pub fn next_hop_policy(transport: &str, servers: &[Ipv4Addr]) -> String {
+    let (terms, port) = match transport {
+        "tls" => ("certificate_name = \"sip.contoso.example\"\ncongestion_safe = true", 5061),
+        _ => ("transport = \"tcp\"", 5060),
+    };
+    let servers = servers.iter().enumerate().map(|(priority, address)| {
+        format!("[[next_hop.server]]\naddress = \"{address}:{port}\"\npriority = {priority}\n")
+    });
+    let served = OPEN_POLICY.replace(
+        "domain = \"contoso.example\"",
+        "domain = \"contoso.example\"\nserved_by = \"kamailio\"",
+    );
+    format!(
+        "{served}\n[[next_hop]]\nname = \"kamailio\"\nprobe_interval_s = 5\n{terms}\n{}",
+        servers.collect::<String>()
+    )
+}
 
 /// Both organisations, running.
 pub struct World {

@@ -71,6 +71,12 @@ pub fn now_ms() -> u64 {
     u64::try_from(since_epoch.expect("the clock is past 1970").as_millis()).expect("64 bits do")
 }
 
+/// Shows the figures of a run to whoever runs it by hand.
+#[expect(clippy::print_stdout, reason = "the figures of a run are for whoever runs it by hand")]
+pub fn show(figures: &str) {
+    println!("{figures}");
+}
+
 /// The logs of both ends, joined by the numbers of the messages.
 pub struct Ledger {
     messages: BTreeMap<u64, Message>,

@@ -1,6 +1,6 @@
 //! Kamailio, from Debian, as a SIP server: registrar, presence agent and relay of MESSAGE.
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +53,17 @@ pub struct Setup<'a> {
     pub digest: Digest,
     /// Its certificate.
     pub identity: &'a Identity,
+    /// Where requests for other domains go.
+    pub gateway: Option<Gateway<'a>>,
+}
+
+/// What leads to other domains.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway<'a> {
+    /// Where it is.
+    pub address: SocketAddrV4,
+    /// `tcp` or `tls`.
+    pub transport: &'a str,
 }
 
 impl Setup<'_> {
@@ -62,8 +73,9 @@ impl Setup<'_> {
     ///
     /// When it does not start.
     pub fn start(&self, place: &Place) -> Kamailio {
-        let directory = place.make_directory(&format!("kamailio-{}", self.domain));
-        place.write(&format!("kamailio-{}/kamailio.cfg", self.domain), &self.configuration());
+        let name = format!("kamailio-{}", self.address);
+        let directory = place.make_directory(&name);
+        place.write(&format!("{name}/kamailio.cfg"), &self.configuration());
         let process = launch(&directory, self.address);
         Kamailio { address: self.address, directory, process }
     }
@@ -82,6 +94,12 @@ impl Setup<'_> {
             .map(|account| format!("  $sht(users=>{}) = \"{}\";\n", account.user, account.password))
             .collect();
         let (certificate, key) = (&identity.certificate, &identity.key);
+        let gateway = self.gateway.map_or_else(
+            || r#"sl_send_reply("404", "Not Found");"#.to_owned(),
+            |Gateway { address, transport }| {
+                format!("record_route(); $du = \"sip:{address};transport={transport}\"; t_relay();")
+            },
+        );
         format!(
             r#"#!KAMAILIO
 debug=2
@@ -93,6 +111,7 @@ auto_aliases=no
 alias="{domain}"
 listen=tcp:{address}:5060
 listen=tls:{address}:5061
+tcp_source_ipv4={address}
 enable_tls=yes
 tcp_connection_lifetime=3605
 tcp_rd_buf_size=262144
@@ -112,6 +131,9 @@ modparam("presence", "server_address", "sip:{address}:5060;transport=tcp")
 modparam("presence_xml", "force_active", 1)
 event_route[htable:mod-init] {{
 {accounts}}}
+route[ABROAD] {{
+  {gateway}
+}}
 "#
         ) + ROUTES
     }
@@ -124,17 +146,22 @@ request_route {
   if (is_method("ACK")) exit;
   if (is_method("OPTIONS") && uri==myself && $rU==$null) { sl_send_reply("200", "OK"); exit; }
   # linphonec subscribes with a GRUU of this domain as its Contact; the way back is its connection.
-  if (is_method("SUBSCRIBE") && $ct=~";gr=") {
+  if (is_method("SUBSCRIBE") && $ct=~";gr=" && from_uri==myself) {
     remove_hf("Contact");
     append_hf("Contact: <sip:$fU@$si:$sp;transport=$proto>\r\n");
     msg_apply_changes();
   }
   if (has_totag()) {
     if (is_method("SUBSCRIBE") && uri==myself) handle_subscribe();
-    else if (loose_route()) t_relay();
+    else if (loose_route()) {
+      # RFC 6665 s.4.3: a NOTIFY that comes first begins the dialog.
+      if (is_method("NOTIFY")) record_route();
+      t_relay();
+    }
     else sl_send_reply("481", "Dialog Does Not Exist");
     exit;
   }
+  if (uri!=myself) { route(ABROAD); exit; }
   if (is_method("REGISTER")) {
     if (!is_present_hf("Authorization")
         || !pv_www_authenticate("$td", "$sht(users=>$au)", "0")) {

@@ -9,7 +9,9 @@ use frontend_gateway::gateway::GatewaySettings;
 use frontend_gateway::home::message_store::MessageLimits;
 use frontend_gateway::home::{Ends, HomeSettings, accounts};
 use frontend_gateway::links::EdgeId;
+use frontend_gateway::next_hops::NextHopSettings;
 use frontend_gateway::policy::document;
+use frontend_gateway::provision::Provision;
 use frontend_gateway::store::Loaded;
 use link::wire::{Accepted, Envelope, FromEdge, Hello, Settlement, settlement};
 use sip_proto::StatusCode;
@@ -101,7 +103,13 @@ impl Stage {
         let sent_by = SentBy { host: Host::parse("192.0.2.1").expect("an address"), port: None };
         let settings = CoreSettings {
             gateway: GatewaySettings::new(sent_by.clone()),
+            next_hops: NextHopSettings {
+                host: sent_by.host.clone(),
+                tcp_port: None,
+                tls_port: None,
+            },
             home: HomeSettings { sent_by, messages: MessageLimits::default() },
+            provision: Provision { home: true, tcp: false, tls: false },
         };
         let romeo = Jid::parse(ROMEO).expect("the address is valid");
         let user = accounts::record(&romeo, PASSWORD, false).expect("the password will do");
@@ -112,7 +120,7 @@ impl Stage {
         };
         let policy = document::parse(POLICY).0.expect("the policy is sound");
         let policy = StartPolicy { version: 1, policy, to_store: None };
-        let seeds = [[1; 32], [2; 32], [3; 32]];
+        let seeds = [[1; 32], [2; 32], [3; 32], [4; 32]];
         let core = Core::restore(loaded, policy, settings, hello("frontend1"), seeds, now);
         let mut stage = Self {
             core,
@@ -128,7 +136,7 @@ impl Stage {
         stage.frame(FromEdge { hello: Some(hello("edge1")), ..FromEdge::default() });
         let (local, peer) = ("192.0.2.1:5060", "192.0.2.17:41514");
         let [local, peer] = [local, peer].map(|it| it.parse().expect("an address"));
-        stage.core.handle_opened(DEVICE, Transport::Tcp, Ends { local, peer }, now);
+        stage.core.handle_opened(DEVICE, Transport::Tcp, Ends { local, peer }, Vec::new(), now);
         stage.register();
         // Of a recipient that nothing is known of, an error is waited for; this is the first.
         stage.begin_s2x();

@@ -141,6 +141,7 @@ impl Core {
                 self.applying = false;
                 self.policy = *policy;
                 self.policy_version = version;
+                self.next_hops.set_policy(&self.policy, now);
                 self.push_admission();
                 tracing::info!(version, "a policy is in force");
                 self.reply(reply, Outcome::Done, text);
@@ -180,7 +181,7 @@ impl Core {
     }
 
     fn plan(&self, file: &str, text: &str) -> Result<Option<String>, Refused> {
-        let (policy, warnings) = read(file, text)?;
+        let (policy, warnings) = self.read(file, text)?;
         let changes = change::changes(&self.policy, &policy);
         let version = self.policy_version;
         let head = match changes.len() {
@@ -198,7 +199,7 @@ impl Core {
         text: String,
         now: Now,
     ) -> Result<Option<String>, Refused> {
-        let (policy, warnings) = read(file, &text)?;
+        let (policy, warnings) = self.read(file, &text)?;
         let changes = change::changes(&self.policy, &policy);
         if changes.is_empty() {
             return Ok(Some(format!("version {} says the same", self.policy_version)));
@@ -214,6 +215,23 @@ impl Core {
         let failed = AdminStep::NotApplied { reply };
         self.commits.write_then(policy_write(version, text, now), step, failed);
         Ok(None)
+    }
+
+    /// Reads a policy document; returns its warnings with it.
+    fn read(&self, file: &str, text: &str) -> Result<(Policy, Vec<String>), Refused> {
+        let (policy, diagnostics) = document::parse(text);
+        let path = Path::new(file);
+        let mut lines: Vec<String> =
+            diagnostics.iter().map(|finding| finding.display(path).to_string()).collect();
+        let lacking =
+            policy.as_ref().map(|policy| self.provision.lacks(policy)).unwrap_or_default();
+        match policy {
+            Some(policy) if lacking.is_empty() => Ok((policy, lines)),
+            Some(_) | None => {
+                lines.extend(lacking.into_iter().map(|it| format!("{file}: error: {it}")));
+                Err(Reply { outcome: Outcome::Invalid, text: lines.join("\n") })
+            }
+        }
     }
 
     fn add_user(
@@ -258,7 +276,7 @@ impl Core {
         contact: &str,
         allowed: bool,
     ) -> Result<Option<String>, Refused> {
-        let (user, contact) = (self.known_user(user)?, bare(contact)?);
+        let (user, contact) = (self.deciding_user(user)?, bare(contact)?);
         let write = self.contacts.write(&user, &contact, allowed);
         match write.map_err(|error| refused(error.to_string()))? {
             Some(write) => {
@@ -289,6 +307,15 @@ impl Core {
             false => Err(refused(format!("{user} is no user of the home"))),
         }
     }
+
+    /// Returns a user who may decide about contacts; those of a next hop are known to it alone.
+    fn deciding_user(&self, address: &str) -> Result<Jid, Refused> {
+        let user = bare(address)?;
+        match self.policy.next_hop(user.domain()) {
+            Some(_) => Ok(user),
+            None => self.known_user(address),
+        }
+    }
 }
 
 fn refused(text: String) -> Refused {
@@ -300,18 +327,6 @@ fn bare(text: &str) -> Result<Jid, Refused> {
     match jid.localpart() {
         Some(_) => Ok(jid.bare()),
         None => Err(refused(format!("{text:?} names a domain, not a user"))),
-    }
-}
-
-/// Reads a policy document; returns its warnings with it.
-fn read(file: &str, text: &str) -> Result<(Policy, Vec<String>), Refused> {
-    let (policy, diagnostics) = document::parse(text);
-    let path = Path::new(file);
-    let lines: Vec<String> =
-        diagnostics.iter().map(|finding| finding.display(path).to_string()).collect();
-    match policy {
-        Some(policy) => Ok((policy, lines)),
-        None => Err(Reply { outcome: Outcome::Invalid, text: lines.join("\n") }),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::clock::Now;
 use crate::contacts::Contacts;
 use crate::facts::Facts;
 use crate::home::{Home, HomeSettings, decide_watcher};
-use crate::policy::{Direction, Gate, Policy, Question, Refusal, Subject};
+use crate::next_hops::NextHops;
+use crate::policy::{Direction, Gate, Policy, Question, Refusal, ServedBy, Subject};
 use crate::store::Loaded;
 
 /// What stands between two addresses.
@@ -24,8 +25,14 @@ struct Grounds<'a> {
     /// None while there is no store, so that nothing is known of users.
     home: Option<&'a Home>,
     /// None when no front end is asked.
-    edges_attached: Option<usize>,
+    running: Option<Running<'a>>,
     now: Now,
+}
+
+/// What is connected.
+struct Running<'a> {
+    edges_attached: usize,
+    next_hops: &'a NextHops,
 }
 
 #[derive(Default)]
@@ -49,15 +56,16 @@ pub fn explain_offline(
         home = Some(Home::restore(&mut loaded, settings, [[0; 32]; 2], now));
     }
     let facts = Facts { policy, contacts: &contacts };
-    Grounds { facts, home: home.as_ref(), edges_attached: None, now }.explain(from, to)
+    Grounds { facts, home: home.as_ref(), running: None, now }.explain(from, to)
 }
 
 impl Core {
     /// Explains what becomes of a message and of presence from one address to another.
     pub fn explain(&self, from: &Jid, to: &Jid, now: Now) -> Explanation {
         let facts = Facts { policy: &self.policy, contacts: &self.contacts };
-        let edges_attached = Some(self.edges_attached());
-        Grounds { facts, home: Some(&self.home), edges_attached, now }.explain(from, to)
+        let edges_attached = self.edges_attached();
+        let running = Some(Running { edges_attached, next_hops: &self.next_hops });
+        Grounds { facts, home: Some(&self.home), running, now }.explain(from, to)
     }
 }
 
@@ -66,11 +74,28 @@ impl Grounds<'_> {
         let mut lines = Lines::default();
         let is_local = |jid: &Jid| self.facts.policy.served_by(jid.domain()).is_some();
         let crosses = !(is_local(from) && is_local(to));
-        if crosses {
-            lines.policy_gates(self.facts, from, to);
-        } else {
-            lines.home_gates(self.facts, from, to);
+        let servers = [from, to].map(|user| self.facts.policy.served_by(user.domain()));
+        match servers {
+            _ if crosses => lines.policy_gates(self.facts, from, to),
+            [Some(ServedBy::Home), Some(ServedBy::Home)] => lines.home_gates(self.facts, from, to),
+            [sender, recipient] => lines.gate(
+                "local-domain",
+                match (sender, recipient) {
+                    (Some(sender), Some(recipient)) if sender != recipient => {
+                        Err(format!("nothing goes between {sender} and {recipient}"))
+                    }
+                    _ => Ok("both are of one next hop, which does not ask".into()),
+                },
+            ),
         }
+        for user in [from, to] {
+            if let Some(next_hop) = self.facts.policy.next_hop(user.domain())
+                && !lines.refused
+            {
+                lines.next_hop_gate(self.running.as_ref(), &next_hop.name);
+            }
+        }
+        let is_local = |jid: &Jid| self.facts.policy.is_home(jid.domain());
         if let Some(home) = self.home {
             if is_local(from) && !lines.refused {
                 lines.user_gate(home, from);
@@ -81,10 +106,10 @@ impl Grounds<'_> {
         } else {
             lines.say("there is no store yet: nothing is known of users".into());
         }
-        if let Some(attached) = self.edges_attached.filter(|_| crosses && !lines.refused) {
+        if let Some(running) = self.running.as_ref().filter(|_| crosses && !lines.refused) {
             lines.gate(
                 "edge",
-                match attached {
+                match running.edges_attached {
                     0 => Err("no edge is attached; see the front end's log".into()),
                     count => Ok(format!("{count} attached")),
                 },
@@ -159,6 +184,15 @@ impl Lines {
                 }
             },
         );
+    }
+
+    fn next_hop_gate(&mut self, running: Option<&Running<'_>>, name: &str) {
+        let verdict = match running.map(|running| running.next_hops.describe(name)) {
+            Some((true, servers)) => Ok(format!("{name}: {servers}")),
+            Some((false, servers)) => Err(format!("{name} has no server in service: {servers}")),
+            None => Ok(format!("{name}: not asked")),
+        };
+        self.gate("next-hop", verdict);
     }
 
     fn recipient_gates(&mut self, home: &Home, user: &Jid, now: Now) {

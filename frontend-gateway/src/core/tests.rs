@@ -1,6 +1,7 @@
 //! Commands and explanations: they say what the home and the policy then do.
 
 use sip_proto::header::SentBy;
+use sip_proto::transaction::{FlowId, Transport};
 use sip_proto::uri::Host;
 
 use super::administration::{Command, Outcome, Reply};
@@ -9,7 +10,9 @@ use super::{Core, CoreEffect, CoreSettings, StartPolicy};
 use crate::contacts::DECISIONS_PER_USER_MAX;
 use crate::gateway::GatewaySettings;
 use crate::home::message_store::MessageLimits;
-use crate::home::{HomeSettings, accounts};
+use crate::home::{Ends, HomeSettings, accounts};
+use crate::next_hops::{self, NextHopSettings};
+use crate::provision::Provision;
 use crate::store::record::{Binding, ContactDecision};
 use crate::store::{Loaded, Write};
 use crate::testing::{self, BEGIN_MS, Clock, Ledger, jid};
@@ -64,9 +67,15 @@ impl Stage {
         let policy = testing::policy(testing::POLICY);
         let policy = StartPolicy { version: 1, policy, to_store: None };
         let home = home_settings(per_user_max);
-        let settings = CoreSettings { gateway: GatewaySettings::new(home.sent_by.clone()), home };
+        let host = home.sent_by.host.clone();
+        let settings = CoreSettings {
+            gateway: GatewaySettings::new(home.sent_by.clone()),
+            home,
+            next_hops: NextHopSettings { host, tcp_port: Some(5070), tls_port: None },
+            provision: Provision { home: true, tcp: true, tls: false },
+        };
         let loaded = ledger.load(clock.now);
-        let seeds = [[1; 32], [2; 32], [3; 32]];
+        let seeds = [[1; 32], [2; 32], [3; 32], [4; 32]];
         let core = Core::restore(loaded, policy, settings, Default::default(), seeds, clock.now);
         let mut stage =
             Self { core, clock, store: Store::Confirms, commits: Vec::new(), replies: Vec::new() };
@@ -226,4 +235,87 @@ fn a_decision_that_does_not_fit_is_refused_and_one_that_is_known_may_change() {
     assert!(stage.explained(ROMEO, JULIET).1.contains("no decision"), "it was not taken");
     stage.decide(ROMEO, "7@example.com", false);
     assert_eq!(stage.reply().outcome, Outcome::Done);
+}
+
+/// A policy in which `pool` serves the domain of romeo, over `transport`.
+fn next_hop_policy(terms: &str, port: u16) -> String {
+    let served = "domain = \"example.net\"\nserved_by = \"pool\"";
+    let policy = testing::POLICY.replace("domain = \"example.net\"", served);
+    format!(
+        "{policy}[[next_hop]]\nname = 'pool'\n{terms}\n\
+         [[next_hop.server]]\naddress = '192.0.2.1:{port}'\n"
+    )
+}
+
+#[test]
+fn a_policy_that_asks_for_what_the_host_does_not_provide_is_refused_whole() {
+    let mut stage = Stage::new(&ledger(), 9);
+    let file = || "policy.toml".to_owned();
+    let over_tls = next_hop_policy("certificate_name = 'sip.example.net'", 5061);
+    for command in [
+        Command::Plan { file: file(), policy: over_tls.clone() },
+        Command::Apply { file: file(), policy: over_tls },
+    ] {
+        stage.command(command);
+        let reply = stage.reply();
+        assert_eq!(reply.outcome, Outcome::Invalid);
+        assert!(reply.text.contains("[inside] has no `listen_tls`"), "{}", reply.text);
+    }
+    let policy = next_hop_policy("transport = 'tcp'", 5060);
+    stage.command(Command::Apply { file: file(), policy });
+    let reply = stage.reply();
+    assert_eq!(reply.outcome, Outcome::Done, "{}", reply.text);
+    assert!(reply.text.contains("+ next hop pool"), "{}", reply.text);
+    let homeless = Provision { home: false, tcp: true, tls: true };
+    let lacking = homeless.lacks(&testing::policy(testing::POLICY));
+    assert_eq!(lacking, ["example.net is served by the home, and there is no [home]"]);
+}
+
+#[test]
+fn a_user_of_a_next_hop_is_explained_by_its_servers_and_may_decide_about_contacts() {
+    let mut stage = Stage::new(&ledger(), 9);
+    let policy = next_hop_policy("transport = 'tcp'", 5060);
+    stage.command(Command::Apply { file: "policy.toml".into(), policy });
+    stage.reply();
+    let nobody = "nobody-here-knows@example.net";
+    let (passes, text) = stage.explained(JULIET, nobody);
+    assert!(!passes && refuses(&text, "192.0.2.1:5060 not reached yet"), "{text}");
+    assert!(!text.contains("home"), "{text}");
+    stage.decide(nobody, JULIET, false);
+    assert_eq!(stage.reply().outcome, Outcome::Done);
+    assert!(refuses(&stage.explained(JULIET, nobody).1, "contact-decision"));
+    // The next hop itself carries what goes between its users.
+    let (_, text) = stage.explained(ROMEO, PARIS);
+    assert!(text.contains("which does not ask"), "{text}");
+}
+
+#[test]
+fn a_request_of_a_next_hop_is_judged_by_the_gateway_and_answered_on_its_connection() {
+    let mut stage = Stage::new(&ledger(), 9);
+    let policy = next_hop_policy("transport = 'tcp'", 5060);
+    stage.command(Command::Apply { file: "policy.toml".into(), policy });
+    let (local, peer) = ("192.0.2.9:5070", "192.0.2.1:40000");
+    let [local, peer] = [local, peer].map(|it| it.parse().unwrap());
+    let (flow, now) = (FlowId(next_hops::FLOWS), stage.clock.now);
+    stage.core.handle_opened(flow, Transport::Tcp, Ends { local, peer }, Vec::new(), now);
+    for (number, (from, to, answer)) in [
+        ("romeo@example.net", "x@nobody.example", "SIP/2.0 404"),
+        ("hermit@example.net", JULIET, "SIP/2.0 403"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!(
+            "MESSAGE sip:{to} SIP/2.0\nFrom: <sip:{from}>;tag=1\nTo: <sip:{to}>\nCall-ID: c\n\
+             CSeq: 1 MESSAGE\nContent-Type: text/plain\n\nhello"
+        );
+        stage.core.handle_bytes(flow, &testing::sip(&text, number as u64), now);
+        let answered = |effect| match effect {
+            CoreEffect::Transmit(it) => (it.flow == flow).then_some(it.bytes),
+            _ => None,
+        };
+        let all = std::iter::from_fn(|| stage.core.poll_effect());
+        let answers: Vec<_> = all.filter_map(answered).collect();
+        assert!(answers.len() == 1 && answers[0].starts_with(answer.as_bytes()), "{answers:?}");
+    }
 }

@@ -118,13 +118,16 @@ impl Gateway {
         if let Err(error) = self.permit(arrived, Subject::Message, facts) {
             return Verdict::Refused(error);
         }
+        let next_hop = facts.policy.next_hop(arrived.to.domain());
+        let safe_max = self.settings.pager_bytes_max;
+        let bytes_max = next_hop.map_or(safe_max, |it| it.message_bytes_max(safe_max));
         let Ok(origin) = <[u8; 16]>::try_from(&arrived.envelope.id[..]) else {
             return refused(StanzaCondition::BadRequest, "an envelope without an id");
         };
         match self.journal.standing(&origin) {
             Standing::Settled(..) => Verdict::Done,
             Standing::Open(id) => self.handle_repetition(id, arrived),
-            Standing::Unknown => self.accept_x2s(arrived, text, origin, now),
+            Standing::Unknown => self.accept_x2s(arrived, text, bytes_max, origin, now),
         }
     }
 
@@ -143,6 +146,7 @@ impl Gateway {
         &mut self,
         arrived: &Arrived<'_>,
         text: Text,
+        bytes_max: usize,
         origin: [u8; 16],
         now: Now,
     ) -> Verdict {
@@ -157,10 +161,9 @@ impl Gateway {
                 // A thread that is no Call-ID is kept like what is sent.
                 let thread_bytes = item.text.thread.as_ref().map_or(0, String::len);
                 let bytes = request_bytes(&request, item.text.body.len() + thread_bytes);
-                if bytes > self.settings.pager_bytes_max {
+                if bytes > bytes_max {
                     let text = format!(
-                        "the message is too large: {bytes} bytes, and at most {} are sent",
-                        self.settings.pager_bytes_max
+                        "the message is too large: {bytes} bytes, and at most {bytes_max} are sent"
                     );
                     return refused(StanzaCondition::PolicyViolation, &text);
                 }

@@ -9,7 +9,7 @@ use sip_proto::header::SentBy;
 pub struct GatewaySettings {
     /// How the gateway calls itself to the inside.
     pub sent_by: SentBy,
-    /// The largest MESSAGE that is sent, in bytes: every hop to the home is TCP or TLS.
+    /// The largest MESSAGE that is sent where every hop is TCP or TLS, as to the home, in bytes.
     pub pager_bytes_max: usize,
     /// How long a MESSAGE waits for the partner's confirmation before it is answered by 202.
     pub answer_wait: Duration,

@@ -307,6 +307,13 @@ impl Stage {
         self.bytes(&testing::answer(request, code, &[]));
     }
 
+    /// Tells that a request that the gateway sent to the inside has no answer.
+    fn leave_unanswered(&mut self, request: &Request) {
+        let id = self.asked[request.via().branch().unwrap()];
+        self.gateway.handle_unanswered(id, self.clock.now);
+        self.collect();
+    }
+
     /// Brings the answers of the store to all commits that wait.
     fn answer_commits(&mut self, store: Store) {
         for (id, writes) in std::mem::take(&mut self.commits) {

@@ -21,8 +21,14 @@ const BACK_OFF_LAST: Duration = Duration::from_secs(300);
 /// Changes of the time at which a watcher was last seen that are not written, in milliseconds.
 const SEEN_MS_MIN: u64 = 3_600_000;
 
-/// After a restart subscriptions begin anew over this time.
+/// After a restart, of ours or of the server that they are with, subscriptions begin anew over this
+/// time.
 const RESTORE_SPREAD_MS: u64 = 5_000;
+
+/// When a subscription begins anew among others.
+fn spread(index: usize) -> Duration {
+    Duration::from_millis((index as u64 * 7) % RESTORE_SPREAD_MS)
+}
 
 /// All watches of XMPP users.
 #[derive(Default)]
@@ -134,12 +140,23 @@ impl X2sSubscriptions {
             let Some(watch) = Watch::of_record(record) else { continue };
             let mut watching = Watching::new(record.state, record.seen_ms);
             watching.shown_before = watching.is_granted();
-            let wait = Duration::from_millis((index as u64 * 7) % RESTORE_SPREAD_MS);
-            watching.retry_at = Some(now.instant + wait);
+            watching.retry_at = Some(now.instant + spread(index));
             all.insert(watch.clone(), watching);
             all.update_deadline(&watch);
         }
         all
+    }
+
+    /// Refreshes the subscriptions to some presentities, spread over a few seconds; those that wait
+    /// to be tried again do not wait any longer.
+    pub(super) fn refresh_soon(&mut self, chosen: impl Fn(&Jid) -> bool, now: Instant) {
+        let all = self.watches.iter_mut().filter(|(watch, _)| chosen(&watch.presentity));
+        for (index, (watch, watching)) in all.enumerate() {
+            let at = now + spread(index);
+            watching.subscribers().for_each(|subscriber| subscriber.refresh_by(at));
+            watching.retry_at = watching.retry_at.map(|planned| planned.min(at));
+            self.deadlines.set(watch, watching.deadline());
+        }
     }
 
     /// Notes that a watcher has shown itself.

@@ -193,7 +193,7 @@ impl Home {
         if !self.location.has_registered(&sender, asked.flow) {
             self.prove(asked, request, &sender)?;
         }
-        if forward::is_routed_elsewhere(request, |host| self.is_own(asked, host)) {
+        if !forward::routes_beyond(request, |host| self.is_own(asked, host)).is_empty() {
             return Err(Denial::new(StatusCode::FORBIDDEN, "Route Not Followed"));
         }
         match request.method() {
@@ -260,7 +260,7 @@ impl Home {
         if let (Method::Subscribe, Some(ends), Some(transport)) =
             (request.method(), ends, transport)
         {
-            onward.record_route(forward::own_route(ends.local, transport));
+            onward.record_route(forward::own_route(ends.local.ip(), ends.local.port(), transport));
             if !self.subscribed_on.has_room(request, asked.flow, asked.now.instant) {
                 return Err(Denial::new(StatusCode::FORBIDDEN, "Too Many Subscriptions"));
             }

@@ -253,7 +253,7 @@ impl Home {
         match (ends, transport, own) {
             (Some(ends), Some(transport), own) => {
                 let name = own.as_ref().and_then(Uri::user);
-                forward::contact(name, ends.local, transport)
+                forward::contact(name, ends.local.ip(), ends.local.port(), transport)
             }
             // The gateway finds the home wherever it is.
             (_, _, Some(own)) => NameAddr::new(own),

@@ -5,6 +5,7 @@ use xmpp_proto::jid::Jid;
 use super::document::parse;
 use super::partner::Negotiation;
 use super::{Direction, Gate, Policy, Question, Refusal, Standing, Subject};
+use crate::testing::with_option;
 
 const DOCUMENT: &str = r#"
 [[local_domain]]
@@ -314,7 +315,20 @@ fn an_unverified_contact_waits_for_a_user_of_a_next_hop_to_add_it() {
 
 #[test]
 fn the_annotated_policy_is_right() {
-    let (policy, diagnostics) = parse(include_str!("../../../deploy/config/policy.toml"));
+    const ANNOTATED: &str = include_str!("../../../deploy/config/policy.toml");
+    let (policy, diagnostics) = parse(ANNOTATED);
     assert_eq!(diagnostics, []);
     assert!(policy.is_some());
+    let served = ANNOTATED.replace("served_by = \"home\"", "served_by = \"pool\"");
+    let over_tls = with_option(&served, "[[next_hop]]").replace("trusted_addresses = []", "");
+    let (policy, diagnostics) = parse(&over_tls);
+    assert_eq!(diagnostics, []);
+    let pool = &policy.unwrap().next_hops["pool"];
+    // What stands there as the default is it.
+    let (terse, _) = parse(&NEXT_HOPS.replace("congestion_safe = true", ""));
+    let terse = &terse.unwrap().next_hops["pool"];
+    assert_eq!(
+        (pool.probe_interval_s, pool.is_congestion_safe, &pool.servers[0]),
+        (terse.probe_interval_s, terse.is_congestion_safe, &terse.servers[0])
+    );
 }

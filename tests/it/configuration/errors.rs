@@ -98,6 +98,19 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        document: Document::Frontend,
+        changes: &[(
+            "[store]",
+            "[inside]\nname = \"10.0.0.1\"\nlisten_tls = \"10.0.0.1:5071\"\n[store]",
+        )],
+        errors: &["13:1: error: `listen_tls` needs `certificate`, `key` and `trust`"],
+    },
+    Case {
+        document: Document::Frontend,
+        changes: &[("[store]", "[inside]\nname = \"10.0.0.1\"\n[store]")],
+        errors: &["13:1: error: `listen` or `listen_tls` needs an address"],
+    },
+    Case {
         document: Document::Policy,
         changes: &[("\"fabrikam.example\"", "\"fabrikam..example\"")],
         errors: &["4:10: error: `domain` must be a domain name, not \"fabrikam..example\": "],

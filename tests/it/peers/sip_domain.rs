@@ -23,7 +23,8 @@ pub(super) fn start_kamailio(
     digest: Digest,
 ) -> Kamailio {
     let identity = &ca.issue(&Leaf::server(DOMAIN), DOMAIN);
-    Setup { domain: DOMAIN, address, accounts: &[ALICE, BOB], digest, identity }.start(place)
+    Setup { domain: DOMAIN, address, accounts: &[ALICE, BOB], digest, identity, gateway: None }
+        .start(place)
 }
 
 /// Starts a scripted user, registered over TCP.

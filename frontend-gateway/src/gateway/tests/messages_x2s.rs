@@ -5,7 +5,7 @@ use std::time::Duration;
 use sip_proto::message::Request;
 
 use super::{A, B, Stage, Store};
-use crate::testing::{answer, body, header};
+use crate::testing::{self, answer, body, header};
 
 const HELLO: &str = "<message from='juliet@example.com/balcony' to='romeo@example.net' id='m1'>\
                      <body>hello</body></message>";
@@ -263,6 +263,50 @@ fn a_request_without_an_answer_is_repeated_as_it_was_and_goes_back_after_a_minut
 }
 
 #[test]
+fn a_request_that_is_known_to_have_no_answer_is_repeated_without_waiting_for_its_end() {
+    let mut stage = Stage::new();
+    stage.stanza(HELLO);
+    let first = stage.only_request();
+    stage.leave_unanswered(&first);
+    assert!(stage.stanzas.is_empty());
+    stage.advance_s(2);
+    let second = stage.only_request();
+    assert_eq!(identifiers(&second), identifiers(&first));
+    // The one that was given up has no second end.
+    stage.leave_unanswered(&first);
+    stage.advance_s(2);
+    assert!(stage.requests.is_empty());
+    stage.answer(&second, 200);
+    assert_eq!(stage.gateway.open_messages(), 0);
+}
+
+#[test]
+fn a_next_hop_that_may_use_udp_gets_short_messages_alone() {
+    for (congestion_safe, longest) in [("false", 1_300), ("true", 8_000)] {
+        let mut stage = Stage::new();
+        let next_hop = format!(
+            "[[next_hop]]\nname = 'pool'\ntransport = 'tcp'\n\
+             congestion_safe = {congestion_safe}\n\
+             [[next_hop.server]]\naddress = '192.0.2.1:5060'\n"
+        );
+        let served = "domain = \"example.net\"\nserved_by = \"pool\"";
+        let policy = testing::POLICY.replace("domain = \"example.net\"", served);
+        stage.policy = testing::policy(&format!("{policy}{next_hop}"));
+        stage.gateway.settings.pager_bytes_max = 8_000;
+        let mut say = |bytes| {
+            let body = "x".repeat(bytes);
+            stage.stanza(&format!(
+                "<message from='juliet@example.com' to='romeo@example.net' type='chat'>\
+                 <body>{body}</body></message>"
+            ))
+        };
+        let [short, long] = [longest - 600, longest].map(&mut say);
+        assert_eq!(stage.outcome(short), Some(&Ok(())));
+        assert_eq!(stage.refusal(long), "policy-violation");
+    }
+}
+
+#[test]
 fn a_repetition_that_is_answered_is_the_delivery() {
     let mut stage = Stage::new();
     stage.stanza(HELLO);
@@ -336,7 +380,7 @@ fn envelope_of(text: &str, sequence: u64) -> link::wire::Envelope {
         id: bytes::Bytes::copy_from_slice(&[9; 16]),
         local_domain: "example.net".into(),
         remote_domain: "example.com".into(),
-        stanza: xmpp_proto::xml::write_document(&crate::testing::stanza(text)),
+        stanza: xmpp_proto::xml::write_document(&testing::stanza(text)),
         correlation_id: "c".into(),
         facts: Some(link::wire::StreamFacts::default()),
     }

@@ -4,6 +4,7 @@ mod outages;
 mod substates;
 
 use sip_proto::message::Request;
+use xmpp_proto::jid::Jid;
 
 use super::{Sent, Stage};
 use crate::testing::{self, header, jid, said};
@@ -297,6 +298,29 @@ fn a_subscription_that_its_server_forgot_begins_anew_without_the_watcher_noticin
     assert!(!subscribe.is_in_dialog());
     stage.answer(&subscribe, 200);
     stage.notified(&subscribe, 1, "active;expires=3600", &open(&["phone"]));
+    assert_eq!(stage.told(), [""; 0]);
+}
+
+#[test]
+fn a_server_that_may_have_forgotten_is_asked_soon_about_its_own_users_alone() {
+    let (mut stage, _) = watching();
+    let of = |domain: &'static str| move |user: &Jid| user.domain().as_str() == domain;
+    stage.gateway.handle_restarted(of("other.example"), stage.clock.now);
+    stage.advance_s(60);
+    assert!(stage.take_requests().is_empty());
+    stage.gateway.handle_restarted(of("example.net"), stage.clock.now);
+    stage.advance_s(5);
+    let refresh = stage.only_request();
+    assert!(refresh.is_in_dialog());
+    stage.answer(&refresh, 481);
+    stage.advance_ms(1);
+    let subscribe = stage.only_request();
+    assert!(!subscribe.is_in_dialog());
+    // One that waits to be tried again waits no longer.
+    stage.answer(&subscribe, 503);
+    stage.gateway.handle_restarted(of("example.net"), stage.clock.now);
+    stage.advance_ms(4_999);
+    assert_eq!(stage.take_requests().len(), 1);
     assert_eq!(stage.told(), [""; 0]);
 }
 

@@ -187,6 +187,12 @@ impl Subscriber {
         self.usages.iter_mut().for_each(Usage::let_lapse);
     }
 
+    /// Brings the refreshes forward that are planned for later: the notifier may have forgotten the
+    /// subscription, and says so then.
+    pub fn refresh_by(&mut self, at: Instant) {
+        self.usages.iter_mut().for_each(|usage| usage.refresh_by(at));
+    }
+
     /// Says whether nothing is left, so that the subscriber can be dropped.
     #[must_use]
     pub fn is_over(&self) -> bool {

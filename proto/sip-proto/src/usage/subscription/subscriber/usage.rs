@@ -92,6 +92,12 @@ impl Usage {
         }
     }
 
+    pub(super) fn refresh_by(&mut self, at: Instant) {
+        if let Refresh::At(planned) = &mut self.refresh {
+            *planned = at.min(*planned);
+        }
+    }
+
     /// Takes the 2xx to a SUBSCRIBE of this dialog.
     pub(super) fn answered(&mut self, granted: u32, terms: &SubscriberTerms, now: Instant) {
         if let Refresh::Awaited(awaited) = &mut self.refresh {
