@@ -30,8 +30,8 @@ install_packages() (
   apt-get install -y -qq --no-install-recommends "$@"
 )
 
-# Makes sure of these packages and of Rust, or says what is missing and fails.
-require() {
+# Makes sure of these packages, or says what is missing and fails.
+install_missing() {
   local missing
   if command -v apt-get > /dev/null; then
     mapfile -t missing < <(missing_packages "$@")
@@ -39,6 +39,17 @@ require() {
   else
     say "this is not Debian: install by hand what Debian 12 calls $*"
   fi
+}
+
+# Makes sure of docker and docker-compose, whoever packaged them.
+require_docker() {
+  command -v docker > /dev/null || install_missing docker.io
+  command -v docker-compose > /dev/null || install_missing docker-compose
+}
+
+# Makes sure of these packages and of Rust, or says what is missing and fails.
+require() {
+  install_missing "$@"
   if ! command -v cargo > /dev/null; then
     say "cargo is not found: install Rust with rustup first"
     exit 1

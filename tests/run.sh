@@ -11,7 +11,14 @@ require prosody lua-unbound \
   sip-tester baresip-core linphone-cli \
   python3 python3-slixmpp \
   dnsmasq-base iproute2 iptables openssl procps \
+  dpkg-dev systemd \
   gcc libc6-dev
+require_docker
+# Xz is Debian's, and nothing else in it has to be fast.
+cargo deb --version > /dev/null 2>&1 ||
+  cargo install --quiet --locked --debug --no-default-features cargo-deb@3.8.0
+# The host on which packages are installed.
+deploy/base-image.sh isthmus/systemd:bookworm systemd
 # What the integration tests start is what is deployed.
 cargo build --release --workspace --bins
 cargo test --workspace

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod configuration;
+mod deployment;
 mod faults;
 mod hostile;
 mod peers;

@@ -375,8 +375,13 @@ fn launch_by(mut command: Command, name: &str, directory: &Path) -> Process {
     Process::start(name, directory, command)
 }
 
-/// The release build, which `tests/run.sh` makes; `ISTHMUS_PROGRAMS` names another directory.
-fn binary(program: &str) -> PathBuf {
+/// The path of one of the two programs: the release build, which `tests/run.sh` makes;
+/// `ISTHMUS_PROGRAMS` names another directory.
+///
+/// # Panics
+///
+/// When it is missing.
+pub fn binary(program: &str) -> PathBuf {
     let path = match env::var_os("ISTHMUS_PROGRAMS") {
         Some(directory) => Some(PathBuf::from(directory).join(program)),
         None => {
