@@ -15,7 +15,7 @@ mod tries;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip_proto::frame::Frame;
@@ -30,6 +30,7 @@ use sip_proto::{IdSource, StatusCode};
 use xmpp_proto::jid::Jid;
 
 use crate::clock::Now;
+use crate::deadlines::Deadlines;
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::facts::Facts;
 use crate::framing::Framing;
@@ -44,6 +45,10 @@ pub const FLOWS: u64 = 1 << 62;
 
 /// The first number of flows to servers.
 const OWN_FLOWS: u64 = FLOWS | 1 << 61;
+
+/// How long a connection may stand whose other end is no server of ours. It is told so if it sends
+/// a request; one that sends nothing may not keep the place of another.
+const STRANGER_MAX: Duration = Duration::from_secs(10);
 
 /// Says whether a flow is one with a next hop.
 pub fn owns(flow: FlowId) -> bool {
@@ -119,6 +124,8 @@ pub struct NextHops {
     ids: IdSource,
     flows: BTreeMap<FlowId, OpenFlow>,
     framing: Framing,
+    /// When flows are closed whose other end is no server of ours.
+    strangers: Deadlines<FlowId>,
     last_own_flow: u64,
     pool: Pool,
     tries: Tries,
@@ -141,6 +148,7 @@ impl NextHops {
             ids,
             flows: BTreeMap::new(),
             framing: Framing::default(),
+            strangers: Deadlines::default(),
             last_own_flow: OWN_FLOWS,
             pool: Pool::default(),
             tries: Tries::default(),
@@ -159,6 +167,7 @@ impl NextHops {
         for flow in self.pool.set_policy(policy, now.instant) {
             self.close(flow);
         }
+        self.unreached.retain(|_, next_hop| policy.next_hops.contains_key(next_hop));
         self.probe_due(now);
         self.drain(now);
     }
@@ -177,6 +186,9 @@ impl NextHops {
         if server.is_none() && id.0 >= OWN_FLOWS {
             // It was given up while it was being opened.
             return self.effects.push_back(NextHopEffect::Close(id));
+        }
+        if server.is_none() && !self.pool.knows(ends.peer.ip(), &names) {
+            self.strangers.set(&id, Some(now.instant + STRANGER_MAX));
         }
         self.flows.insert(id, OpenFlow { ends, transport, names });
         self.framing.open(id);
@@ -228,6 +240,9 @@ impl NextHops {
                 None => self.effects.push_back(NextHopEffect::Close(id)),
             }
         }
+        for id in self.strangers.take_due(now.instant) {
+            self.effects.push_back(NextHopEffect::Close(id));
+        }
         while let Some((server, request)) = self.exchanges.take_expired(now.instant) {
             self.respond_status(server, &request, StatusCode::SERVICE_UNAVAILABLE, now);
         }
@@ -241,6 +256,7 @@ impl NextHops {
         let all = [
             self.layer.poll_timeout(),
             self.framing.poll_timeout(),
+            self.strangers.next(),
             self.exchanges.poll_timeout(),
             self.tries.poll_timeout(),
             self.pool.poll_timeout(),
@@ -279,6 +295,7 @@ impl NextHops {
     /// Forgets a flow: what was sent on it fails. Returns whether it was open.
     fn forget(&mut self, id: FlowId) -> bool {
         self.framing.close(id);
+        self.strangers.set(&id, None);
         self.layer.handle_flow_closed(id);
         self.flows.remove(&id).is_some()
     }

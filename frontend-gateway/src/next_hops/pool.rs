@@ -1,7 +1,7 @@
 //! The servers of all next hops: which are in service, on which flow, and whose turn it is.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -175,6 +175,11 @@ impl Pool {
     /// Returns what a next hop must show, and how often its servers are probed.
     pub(super) fn terms(&self, name: &str) -> Option<&NextHop> {
         self.next_hops.get(name).map(|it| &it.terms)
+    }
+
+    /// Says whether a connection is one with any next hop; see [`NextHop::is_at`].
+    pub(super) fn knows(&self, address: IpAddr, names: &[String]) -> bool {
+        self.next_hops.values().any(|member| member.terms.is_at(address, names))
     }
 
     /// Returns how often a server is probed.

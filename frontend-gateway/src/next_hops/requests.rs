@@ -67,7 +67,7 @@ impl NextHops {
         now: Now,
     ) {
         match self.layer.handle_request(request, flow, now.instant) {
-            Arrival::Fresh(server) if self.is_next_hop(flow, facts) => {
+            Arrival::Fresh(server) if self.is_next_hop(flow) => {
                 if let Err(denial) = self.answer(flow, server, request, facts, now) {
                     self.deny(server, request, &denial, now);
                 }
@@ -102,11 +102,10 @@ impl NextHops {
         self.drain(now);
     }
 
-    /// Says whether a flow is one with any next hop of the policy.
-    fn is_next_hop(&self, flow: FlowId, facts: Facts<'_>) -> bool {
+    /// Says whether a flow is one with any next hop.
+    fn is_next_hop(&self, flow: FlowId) -> bool {
         let Some(OpenFlow { ends, names, .. }) = self.flows.get(&flow) else { return false };
-        let mut all = facts.policy.next_hops.values();
-        let is_one = all.any(|next_hop| next_hop.is_at(ends.peer.ip(), names));
+        let is_one = self.pool.knows(ends.peer.ip(), names);
         if !is_one {
             tracing::warn!(peer = %ends.peer, ?names, "a request of nobody's next hop");
         }

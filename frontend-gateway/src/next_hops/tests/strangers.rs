@@ -130,3 +130,15 @@ fn half_a_message_is_waited_for_only_so_long() {
     stage.advance_with(1, &[super::A, super::B]);
     assert_eq!(stage.closed, [flow]);
 }
+
+#[test]
+fn a_stranger_who_says_nothing_does_not_keep_its_place_and_a_server_does() {
+    let mut stage = Stage::in_service();
+    incoming(&mut stage);
+    let stranger = FlowId(INCOMING.0 + 1);
+    stage.open(stranger, Transport::Tcp, "192.0.2.8:5060".parse().unwrap(), &[]);
+    stage.advance_with(9, &[super::A, super::B]);
+    assert!(stage.closed.is_empty());
+    stage.advance_with(60, &[super::A, super::B]);
+    assert_eq!(stage.closed, [stranger]);
+}
