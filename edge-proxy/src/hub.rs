@@ -6,12 +6,13 @@
 
 mod deliveries;
 mod inbound;
+mod open_streams;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use link::batch::take_envelopes;
+use link::batch::Frame;
 use link::sequence::{Received, SequenceError};
 use link::wire::{
     Admission, Bounced, Credit, Envelope, FromEdge, FromFrontend, Hello, Settlement, StreamReport,
@@ -23,6 +24,7 @@ use xmpp_proto::stream::DomainPair;
 use deliveries::{Deliveries, Offer};
 use inbound::Inbounds;
 pub use inbound::{Inbound, Settling};
+use open_streams::OpenStreams;
 
 /// How long what is unsettled is kept once the last front end is gone.
 pub const DETACHED_ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -107,6 +109,7 @@ pub struct Hub {
     frontends: BTreeMap<FrontendId, Frontend>,
     inbounds: Inbounds,
     deliveries: Deliveries,
+    open_streams: OpenStreams,
     credits: BTreeMap<DomainPair, u32>,
     admission_version: Option<u64>,
     detachment: Detachment,
@@ -136,6 +139,7 @@ impl Hub {
             hello,
             frontends: BTreeMap::new(),
             deliveries: Deliveries::default(),
+            open_streams: OpenStreams::default(),
             credits: BTreeMap::new(),
             admission_version: None,
             detachment: Detachment::Closed,
@@ -145,11 +149,12 @@ impl Hub {
     }
 
     /// Takes an attachment of the front end that the certificate calls `name`.
-    pub fn attach(&mut self, id: FrontendId, name: String) {
+    pub fn attach(&mut self, id: FrontendId, name: String, now: Instant) {
         let credits = self.credits.iter().map(|(pair, credit)| wire_credit(pair, *credit));
         let frame = FromEdge {
             hello: Some(self.hello.clone()),
             credits: credits.collect(),
+            stream_reports: self.open_streams.reports(now),
             ..FromEdge::default()
         };
         let received = Received::default();
@@ -252,7 +257,8 @@ impl Hub {
     }
 
     /// Tells the front ends what happened to a stream.
-    pub fn report(&mut self, report: &StreamReport) {
+    pub fn report(&mut self, report: &StreamReport, now: Instant) {
+        self.open_streams.handle_report(report, now);
         for frontend in self.frontends.values_mut() {
             frontend.frame.stream_reports.push(report.clone());
         }
@@ -304,10 +310,7 @@ impl Hub {
         }
         let waiting = |frontend: &Frontend| frontend.frame != FromEdge::default();
         let (id, frontend) = self.frontends.iter_mut().find(|(_, frontend)| waiting(frontend))?;
-        let mut frame = std::mem::take(&mut frontend.frame);
-        let envelopes = take_envelopes(&mut frame.envelopes);
-        frontend.frame.envelopes = std::mem::replace(&mut frame.envelopes, envelopes);
-        Some((*id, frame))
+        Some((*id, frontend.frame.take_batch()))
     }
 
     /// Ends the earlier attachments of a front end that has introduced itself on another one: it

@@ -135,7 +135,7 @@ fn apply(hub: &mut Hub, frontends: &mut Frontends, input: HubInput, now: Instant
     match input {
         HubInput::Attached { id, name, frames } => {
             frontends.insert(id, frames);
-            hub.attach(id, name);
+            hub.attach(id, name, now);
         }
         HubInput::Frame { id, frame } => {
             if let Err(violation) = hub.handle_frame(id, frame, now) {
@@ -152,7 +152,7 @@ fn apply(hub: &mut Hub, frontends: &mut Frontends, input: HubInput, now: Instant
         HubInput::Stanza(inbound) => hub.handle_stanza(inbound),
         HubInput::Outcome { id, outcome } => hub.handle_outcome(id, outcome, now),
         HubInput::Grant { pair, credit } => hub.grant(pair, credit),
-        HubInput::Report(report) => hub.report(&report),
+        HubInput::Report(report) => hub.report(&report, now),
         HubInput::Stop => {}
     }
 }

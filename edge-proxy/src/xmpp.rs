@@ -11,3 +11,4 @@ pub mod outbound;
 pub mod partner;
 pub mod pool;
 pub mod queue;
+mod report;

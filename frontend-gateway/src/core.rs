@@ -18,6 +18,7 @@ use crate::address::s2x_address;
 use crate::clock::Now;
 use crate::commit::Commits;
 use crate::contacts::Contacts;
+use crate::edges::{AddressState, EdgeAddress};
 use crate::exchange::ExchangeId;
 use crate::facts::Facts;
 use crate::gateway::{Gateway, GatewayEffect, GatewaySettings};
@@ -141,10 +142,20 @@ impl Core {
         self.settle_down(now);
     }
 
-    /// Takes the loss of an attachment.
-    pub fn handle_detached(&mut self, edge: EdgeId, now: Now) {
-        self.gateway.handle_detached(edge, now);
+    /// Takes the loss of an attachment, of which we know the reason if we ended it.
+    pub fn handle_detached(&mut self, edge: EdgeId, reason: Option<String>, now: Now) {
+        self.gateway.handle_detached(edge, reason, now);
         self.settle_down(now);
+    }
+
+    /// Takes what the resolver said of the name of edges: nothing, or why it said nothing.
+    pub fn handle_edge_name(&mut self, name: String, failure: Option<String>) {
+        self.gateway.handle_edge_name(name, failure);
+    }
+
+    /// Takes what became of an address of an edge.
+    pub fn handle_edge_address(&mut self, address: EdgeAddress, state: AddressState, now: Now) {
+        self.gateway.handle_edge_address(address, state, now);
     }
 
     /// Takes a frame of an edge.

@@ -173,22 +173,27 @@ impl Driver {
 
     fn handle_link(&mut self, input: LinkInput, now: Now) {
         match input {
+            LinkInput::Name { name, failure } => self.core.handle_edge_name(name, failure),
+            LinkInput::Address { address, state } => {
+                self.core.handle_edge_address(address, state, now);
+            }
             LinkInput::Attached { number, name, attachment } => {
                 tracing::info!(edge = name, "attached to an edge");
                 self.edges.insert(EdgeId(number), (name.clone(), attachment));
                 self.core.handle_attached(EdgeId(number), name, now);
             }
-            LinkInput::Frame { number, frame } => {
+            LinkInput::Frame { number, frame, room: _room } => {
                 if let Err(violation) = self.core.handle_frame(EdgeId(number), frame, now) {
                     metrics::counter!("gateway_link_violations_total").increment(1);
                     let edge = self.edges.remove(&EdgeId(number)).map(|(name, _)| name);
                     tracing::error!(edge, %violation, "an edge broke the rules of the link");
-                    self.core.handle_detached(EdgeId(number), now);
+                    let reason = format!("the edge broke the rules of the link: {violation}");
+                    self.core.handle_detached(EdgeId(number), Some(reason), now);
                 }
             }
             LinkInput::Detached { number } => {
                 self.edges.remove(&EdgeId(number));
-                self.core.handle_detached(EdgeId(number), now);
+                self.core.handle_detached(EdgeId(number), None, now);
             }
         }
     }

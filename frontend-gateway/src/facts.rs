@@ -1,6 +1,7 @@
 //! What is looked up while something is decided: the policy, and what users decided.
 
 use xmpp_proto::jid::Jid;
+use xmpp_proto::stream::DomainPair;
 
 use crate::contacts::Contacts;
 use crate::policy::{Direction, Permit, Policy, Question, Refusal, Subject};
@@ -28,5 +29,12 @@ impl<'a> Facts<'a> {
     ) -> Result<Permit<'a>, Refusal> {
         let standing = self.contacts.standing(user, contact);
         self.policy.decide(&Question { user, contact, direction, subject, standing })
+    }
+
+    /// Returns how many stanzas of a pair may wait at an edge; none where the first domain is not
+    /// ours or the second not a partner's.
+    pub fn stanzas_max(self, pair: &DomainPair) -> Option<u32> {
+        self.policy.served_by(&pair.local)?;
+        self.policy.partner(&pair.remote).map(|partner| partner.queue.items_max)
     }
 }

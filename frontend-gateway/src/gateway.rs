@@ -47,6 +47,7 @@ pub use settings::GatewaySettings;
 
 use crate::clock::Now;
 use crate::commit::Commits;
+use crate::edges::{AddressState, EdgeAddress, Edges};
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::facts::Facts;
 use crate::journal::Journal;
@@ -82,6 +83,7 @@ pub struct Gateway {
     secret: [u8; 32],
     ids: IdSource,
     links: Links<Purpose>,
+    edges: Edges,
     journal: Journal,
     commits: Commits<Step>,
     conversations: Conversations,
@@ -113,6 +115,7 @@ impl Gateway {
             settings,
             secret: Sha256::digest(&loaded.dialback_secret).into(),
             links: Links::new(hello),
+            edges: Edges::default(),
             journal,
             commits: Commits::default(),
             conversations: Conversations::default(),
@@ -142,16 +145,33 @@ impl Gateway {
 
     /// Takes an attachment to an edge.
     pub fn handle_attached(&mut self, edge: EdgeId, name: String, now: Now) {
+        self.edges.attach(edge, name.clone(), now);
         self.links.attach(edge, name);
         self.debts.call_in(|_| true, now.instant);
         self.s2x.call_in_lost(now.instant);
         self.drain(now);
     }
 
-    /// Takes the loss of an attachment.
-    pub fn handle_detached(&mut self, edge: EdgeId, now: Now) {
+    /// Takes the loss of an attachment, of which we know the reason if we ended it.
+    pub fn handle_detached(&mut self, edge: EdgeId, reason: Option<String>, now: Now) {
+        self.edges.detach(edge, reason, now);
         self.links.detach(edge, now.instant);
         self.drain(now);
+    }
+
+    /// Takes what the resolver said of the name of edges: nothing, or why it said nothing.
+    pub fn handle_edge_name(&mut self, name: String, failure: Option<String>) {
+        self.edges.handle_name(name, failure);
+    }
+
+    /// Takes what became of an address of an edge.
+    pub fn handle_edge_address(&mut self, address: EdgeAddress, state: AddressState, now: Now) {
+        self.edges.handle_address(address, state, now);
+    }
+
+    /// Shows every edge with its streams, for an administrator.
+    pub fn describe_edges(&self, now: Now) -> String {
+        self.edges.describe(now)
     }
 
     /// Takes a frame of an edge.
@@ -166,7 +186,8 @@ impl Gateway {
         now: Now,
     ) -> Result<(), LinkViolation> {
         let mut events = Vec::new();
-        let result = self.links.handle_frame(edge, frame, &mut events);
+        let credit_max = |pair: &DomainPair| facts.stanzas_max(pair);
+        let result = self.links.handle_frame(edge, frame, credit_max, &mut events);
         for event in events {
             match event {
                 LinkEvent::Envelope { edge, envelope } => {
@@ -175,7 +196,18 @@ impl Gateway {
                 LinkEvent::Settled { purpose, outcome } => {
                     self.handle_settled(purpose, outcome, now);
                 }
-                LinkEvent::Report(report) => self.handle_report(&report, now),
+                LinkEvent::Introduced { edge, instance } => self.edges.introduce(edge, instance),
+                LinkEvent::Report { edge, report } => {
+                    self.handle_report(edge, &report, facts, now);
+                }
+                LinkEvent::UnknownCredit { edge } => {
+                    self.distrust(
+                        edge,
+                        "credit for domains that the policy does not name",
+                        "",
+                        now,
+                    );
+                }
             }
         }
         self.drain(now);

@@ -11,6 +11,7 @@ pub mod deadlines;
 pub mod denial;
 pub mod dialog_record;
 pub mod driver;
+pub mod edges;
 pub mod exchange;
 pub mod facts;
 pub mod flows;

@@ -5,6 +5,8 @@ mod addresses;
 mod back_off;
 mod claims;
 mod discovery;
+mod failure;
+mod outgoing;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,22 +15,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
+use link::batch::Frame;
 use link::role::Role;
 use link::wire::link_client::LinkClient;
 use link::wire::{FromEdge, FromFrontend};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::edges::{AddressState, EdgeAddress};
+use crate::links::EdgeId;
 use back_off::BackOff;
 use claims::{Claim, EdgeClaims};
 pub use discovery::discover;
+use failure::LinkError;
 
 /// Time for TCP and TLS to an edge.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -43,9 +48,28 @@ const KEEP_ALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long an edge may take to end a link that we have ended.
 const ENDING_MAX: Duration = Duration::from_secs(2);
 
-/// What happens on a link.
+/// What the frames of one link that wait for the receiver of the inputs may weigh, in units; one
+/// that is heavier waits alone. Nothing more is read meanwhile.
+const WAITING_UNITS_MAX: u32 = 4 * 1024;
+const UNIT_BYTES: usize = 1024;
+
+/// What happens on a link, or before there is one.
 #[derive(Debug)]
 pub enum LinkInput {
+    /// The name of edges was resolved, or could not be.
+    Name {
+        /// The name, `host:port`.
+        name: String,
+        /// Why it could not be.
+        failure: Option<String>,
+    },
+    /// Something became of an address.
+    Address {
+        /// The address.
+        address: EdgeAddress,
+        /// What became of it.
+        state: AddressState,
+    },
     /// An edge has been attached to.
     Attached {
         /// Our number of the link to this edge; a later attachment has another.
@@ -61,6 +85,8 @@ pub enum LinkInput {
         number: u64,
         /// The frame.
         frame: FromEdge,
+        /// What it takes of the link's room, until it has been dealt with.
+        room: OwnedSemaphorePermit,
     },
     /// The link is lost.
     Detached {
@@ -72,14 +98,14 @@ pub enum LinkInput {
 /// The sending side of a link, which ends with it, whatever the edge does.
 #[derive(Debug)]
 pub struct Attachment {
-    frames: mpsc::UnboundedSender<FromFrontend>,
+    frames: outgoing::Sender,
     _ends: DropGuard,
 }
 
 impl Attachment {
     /// Sends a frame; on a link that is lost, which its task tells, it goes nowhere.
     pub fn send(&self, frame: FromFrontend) {
-        let _ = self.frames.send(frame);
+        self.frames.send(frame);
     }
 }
 
@@ -110,36 +136,48 @@ impl<I: From<LinkInput>> Dialler<I> {
         Self { tls, numbers, claims: EdgeClaims::default(), inputs }
     }
 
-    /// Keeps a link to the edge at `address`, found behind `name`, until the address is `gone` or
-    /// the receiver of the inputs is.
-    async fn keep(self, name: String, address: SocketAddr, gone: CancellationToken) {
+    /// Keeps a link to the edge at an address, until the address is `gone` or the receiver of the
+    /// inputs is.
+    async fn keep(self, at: EdgeAddress, gone: CancellationToken) {
+        if self.attempt(&at, &gone).await.is_ok() {
+            // Whoever listened may be gone with it.
+            let _ = self.tell_of(&at, AddressState::Gone).await;
+        }
+    }
+
+    /// Attaches again and again; fails when the receiver of the inputs is gone.
+    async fn attempt(&self, at: &EdgeAddress, gone: &CancellationToken) -> Result<(), LinkError> {
         let mut back_off = BackOff::default();
         let mut told = None;
+        self.tell_of(at, AddressState::Found).await?;
         loop {
-            let opening = gone.run_until_cancelled(self.open(address)).await;
+            let opening = gone.run_until_cancelled(self.open(at.address)).await;
             let result = match opening {
-                None => return,
-                Some(Ok(link)) => self.carry(link, &gone, &mut back_off).await,
+                None => return Ok(()),
+                Some(Ok(link)) => self.carry(link, at, gone, &mut back_off).await,
                 Some(Err(error)) => Err(error),
             };
-            match result {
-                Ok(()) => {}
-                Err(LinkError::Stopped) => return,
+            let state = match result {
+                Ok(()) => AddressState::Ended,
+                Err(LinkError::Stopped) => return Err(LinkError::Stopped),
                 Err(LinkError::Taken(edge)) => {
-                    tell_of_duplicate(address, edge, &mut told);
+                    tell_of_duplicate(at.address, edge.clone(), &mut told);
                     // The edge has several addresses, which stays so; or the other link is dead
                     // and not yet found so, and then its keep-alive ends it before we come again.
                     back_off.skip_to_last();
+                    AddressState::Taken(edge)
                 }
                 Err(error) => {
                     metrics::counter!("gateway_link_failures_total").increment(1);
-                    let cause = root_cause(&error);
-                    tracing::warn!(edge = name, %address, %error, cause, "no link to the edge");
+                    let (cause, address) = (error.root_cause(), at.address);
+                    tracing::warn!(edge = at.behind, %address, %error, cause, "no link to the edge");
+                    AddressState::Failed(error.describe())
                 }
-            }
+            };
+            self.tell_of(at, state).await?;
             let waiting = tokio::time::sleep(back_off.next(random()));
             if gone.run_until_cancelled(waiting).await.is_none() {
-                return;
+                return Ok(());
             }
         }
     }
@@ -156,6 +194,7 @@ impl<I: From<LinkInput>> Dialler<I> {
     async fn carry(
         &self,
         link: OpenLink,
+        at: &EdgeAddress,
         gone: &CancellationToken,
         back_off: &mut BackOff,
     ) -> Result<(), LinkError> {
@@ -163,17 +202,21 @@ impl<I: From<LinkInput>> Dialler<I> {
         let OpenLink { name, first, frames, incoming, claim: _claim } = link;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let since = Instant::now();
+        let backlog = frames.backlog();
         let ended = CancellationToken::new();
         let attachment = Attachment { frames, _ends: ended.clone().drop_guard() };
         self.tell(LinkInput::Attached { number, name: name.clone(), attachment }).await?;
-        self.tell(LinkInput::Frame { number, frame: first }).await?;
+        self.tell_of(at, AddressState::Attached(EdgeId(number))).await?;
+        let room = Arc::new(Semaphore::new(WAITING_UNITS_MAX as usize));
+        self.hand_over(number, first, &room).await?;
         let cut_off = async {
             ended.cancelled().await;
             // Without our side an honest edge ends its own once it has read everything.
             tokio::time::sleep(ENDING_MAX).await;
         };
         let result = tokio::select! {
-            result = self.pass_on(number, incoming) => result,
+            result = self.pass_on(number, incoming, &room, &backlog) => result,
+            () = backlog.stalls(outgoing::STALL_MAX) => Err(LinkError::Stalled),
             () = cut_off => Ok(()),
             () = gone.cancelled() => Ok(()),
         };
@@ -187,11 +230,32 @@ impl<I: From<LinkInput>> Dialler<I> {
         &self,
         number: u64,
         mut incoming: Streaming<FromEdge>,
+        room: &Arc<Semaphore>,
+        backlog: &outgoing::Backlog,
     ) -> Result<(), LinkError> {
         while let Some(frame) = incoming.message().await? {
-            self.tell(LinkInput::Frame { number, frame }).await?;
+            self.hand_over(number, frame, room).await?;
+            backlog.has_room().await;
         }
         Ok(())
+    }
+
+    /// Hands a frame to the receiver of the inputs once it has dealt with most of those before.
+    async fn hand_over(
+        &self,
+        number: u64,
+        frame: FromEdge,
+        room: &Arc<Semaphore>,
+    ) -> Result<(), LinkError> {
+        let units = u32::try_from(frame.weight() / UNIT_BYTES).unwrap_or(u32::MAX);
+        let units = units.clamp(1, WAITING_UNITS_MAX);
+        let room = Arc::clone(room).acquire_many_owned(units).await;
+        let room = room.map_err(|_| LinkError::Stopped)?;
+        self.tell(LinkInput::Frame { number, frame, room }).await
+    }
+
+    async fn tell_of(&self, at: &EdgeAddress, state: AddressState) -> Result<(), LinkError> {
+        self.tell(LinkInput::Address { address: at.clone(), state }).await
     }
 
     async fn tell(&self, input: LinkInput) -> Result<(), LinkError> {
@@ -204,7 +268,7 @@ impl<I: From<LinkInput>> Dialler<I> {
 struct OpenLink {
     name: String,
     first: FromEdge,
-    frames: mpsc::UnboundedSender<FromFrontend>,
+    frames: outgoing::Sender,
     incoming: Streaming<FromEdge>,
     claim: Claim,
 }
@@ -219,12 +283,12 @@ async fn greet(
     claims: &EdgeClaims,
     first_frame_max: Duration,
 ) -> Result<OpenLink, LinkError> {
-    let (frames, outgoing) = mpsc::unbounded_channel();
+    let (frames, outgoing) = outgoing::channel();
     let mut client = LinkClient::new(channel)
         .max_decoding_message_size(link::FRAME_BYTES_MAX)
         .max_encoding_message_size(link::FRAME_BYTES_MAX);
     let attaching = async {
-        let answer = client.attach(UnboundedReceiverStream::new(outgoing)).await?;
+        let answer = client.attach(outgoing).await?;
         let mut incoming = answer.into_inner();
         let first = incoming.message().await?.ok_or(LinkError::NoFrame)?;
         Ok::<_, LinkError>((first, incoming))
@@ -238,13 +302,6 @@ async fn greet(
     }
 }
 
-/// Returns what lies behind an error: tonic says of every one that a transport has failed.
-fn root_cause(error: &LinkError) -> Option<String> {
-    let first = std::error::Error::source(error);
-    let causes = std::iter::successors(first, |cause| cause.source());
-    causes.last().map(ToString::to_string)
-}
-
 /// Tells the operator, once, that an address is not used; `told` remembers for which edge.
 fn tell_of_duplicate(address: SocketAddr, edge: String, told: &mut Option<String>) {
     metrics::counter!("gateway_link_duplicates_total").increment(1);
@@ -253,22 +310,6 @@ fn tell_of_duplicate(address: SocketAddr, edge: String, told: &mut Option<String
     }
     tracing::warn!(%address, edge, "the edge is attached already by another address");
     *told = Some(edge);
-}
-
-#[derive(Debug, thiserror::Error)]
-enum LinkError {
-    #[error("cannot connect: {0}")]
-    Connect(#[from] tonic::transport::Error),
-    #[error("the edge refused: {0}")]
-    Refused(#[from] tonic::Status),
-    #[error("the edge ended the link before its first frame")]
-    NoFrame,
-    #[error("the edge sent no frame in time")]
-    Silent,
-    #[error("the edge {0} is attached already by another address")]
-    Taken(String),
-    #[error("the gateway is stopping")]
-    Stopped,
 }
 
 async fn connect(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use link::batch::take_envelopes;
+use link::batch::Frame;
 use link::sequence::{Received, SequenceError, Unsettled};
 use link::wire::{
     self, Accepted, Bounced, Envelope, FromEdge, FromFrontend, Hello, Settlement, StreamReport,
@@ -12,6 +12,7 @@ use link::wire::{
 };
 use sha2::{Digest, Sha256};
 use xmpp_proto::jid::{Domain, JidError};
+use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::DomainPair;
 
 /// How long a stanza waits for a link, unless its purpose decides.
@@ -22,6 +23,15 @@ pub const WAITING_MAX: usize = 100_000;
 
 /// The most stanzas of one pair among them, so that one dead partner leaves room for the others.
 pub const WAITING_OF_PAIR_MAX: usize = 20_000;
+
+/// The longest text of an outcome that an edge gives, in characters: senders are told it.
+const TEXT_CHARACTERS_MAX: usize = 1_000;
+
+/// The longest wrong name of an edge that is written down, in characters.
+const NAME_CHARACTERS_MAX: usize = 64;
+
+/// The longest id of a ping that an edge makes, in bytes.
+const PING_ID_BYTES_MAX: usize = 64;
 
 /// Our number of one attachment to one edge; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,8 +69,25 @@ pub enum LinkEvent<P> {
         /// Delivered, or why not.
         outcome: Result<(), Bounced>,
     },
+    /// An edge has said hello.
+    Introduced {
+        /// The edge.
+        edge: EdgeId,
+        /// The random bytes that it drew when it started.
+        instance: Bytes,
+    },
     /// Something happened to a stream.
-    Report(StreamReport),
+    Report {
+        /// The edge that has the stream.
+        edge: EdgeId,
+        /// What it says. The front end does not trust it.
+        report: StreamReport,
+    },
+    /// An edge gave credit for a pair of domains that the policy does not name.
+    UnknownCredit {
+        /// The edge.
+        edge: EdgeId,
+    },
 }
 
 /// An edge that breaks the rules of the link; the link ends, nothing else is disturbed.
@@ -75,6 +102,12 @@ pub enum LinkViolation {
     /// The name is not that of the certificate.
     #[error("the edge calls itself {0:?}, its certificate does not")]
     Name(String),
+    /// The instance has another length.
+    #[error("an instance of {0} bytes")]
+    Instance(usize),
+    /// A correlation id cannot be recorded.
+    #[error("a correlation id that is too long or not printable")]
+    CorrelationId,
     /// The numbering rules are broken.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -229,7 +262,8 @@ impl<P> Links<P> {
         Some(taken.outbound)
     }
 
-    /// Takes a frame of an edge.
+    /// Takes a frame of an edge. `credit_max` says how many envelopes of a pair policy lets wait at
+    /// an edge; none of a pair that it does not name.
     ///
     /// # Errors
     /// Fails when the edge breaks a rule; the owner then ends the link and calls
@@ -238,13 +272,24 @@ impl<P> Links<P> {
         &mut self,
         id: EdgeId,
         frame: FromEdge,
+        credit_max: impl Fn(&DomainPair) -> Option<u32>,
         events: &mut Vec<LinkEvent<P>>,
     ) -> Result<(), LinkViolation> {
         let Some(edge) = self.edges.get_mut(&id) else { return Ok(()) };
         let introduced = edge.handle_hello(frame.hello)?;
+        if introduced {
+            events.push(LinkEvent::Introduced { edge: id, instance: edge.instance.clone() });
+        }
         for credit in frame.credits {
             let pair = domain_pair(&credit.local_domain, &credit.remote_domain)?;
-            edge.outbound.entry(pair).or_default().credit = credit.envelopes_max;
+            // Memory follows the policy, whatever an edge grants.
+            match credit_max(&pair) {
+                Some(most) => {
+                    let granted = credit.envelopes_max.min(most);
+                    edge.outbound.entry(pair).or_default().credit = granted;
+                }
+                None => events.push(LinkEvent::UnknownCredit { edge: id }),
+            }
         }
         for settlement in frame.settlements {
             events.push(edge.handle_settlement(settlement)?);
@@ -253,7 +298,8 @@ impl<P> Links<P> {
             edge.handle_envelope(&envelope)?;
             events.push(LinkEvent::Envelope { edge: id, envelope });
         }
-        events.extend(frame.stream_reports.into_iter().map(LinkEvent::Report));
+        let reports = frame.stream_reports.into_iter();
+        events.extend(reports.map(|report| LinkEvent::Report { edge: id, report }));
         if introduced || self.waiting_count > 0 {
             self.send_waiting();
         }
@@ -279,6 +325,10 @@ impl<P> Links<P> {
 
     /// Passes on the answer to a ping that another edge asks for.
     pub fn pass_barrier_answer(&mut self, ping_id: &str) {
+        if ping_id.len() > PING_ID_BYTES_MAX {
+            // No edge asked so: ids of ours are shorter, and a peer's would fill the frames.
+            return;
+        }
         for edge in self.edges.values_mut() {
             edge.frame.barrier_answers.push(wire::BarrierAnswer { id: ping_id.to_owned() });
         }
@@ -288,10 +338,7 @@ impl<P> Links<P> {
     pub fn poll_frame(&mut self) -> Option<(EdgeId, FromFrontend)> {
         let waiting = |edge: &Edge<P>| edge.frame != FromFrontend::default();
         let (id, edge) = self.edges.iter_mut().find(|(_, edge)| waiting(edge))?;
-        let mut frame = std::mem::take(&mut edge.frame);
-        let envelopes = take_envelopes(&mut frame.envelopes);
-        edge.frame.envelopes = std::mem::replace(&mut frame.envelopes, envelopes);
-        Some((*id, frame))
+        Some((*id, edge.frame.take_batch()))
     }
 
     /// Takes the stanzas that have waited too long.
@@ -367,7 +414,11 @@ impl<P> Edge<P> {
                     return Err(LinkViolation::Version(hello.version));
                 }
                 if hello.name != self.name {
-                    return Err(LinkViolation::Name(hello.name));
+                    let name = hello.name.chars().take(NAME_CHARACTERS_MAX).collect();
+                    return Err(LinkViolation::Name(name));
+                }
+                if hello.instance.len() != link::INSTANCE_BYTES {
+                    return Err(LinkViolation::Instance(hello.instance.len()));
                 }
                 self.instance = hello.instance;
                 self.said_hello = true;
@@ -380,7 +431,7 @@ impl<P> Edge<P> {
     fn handle_settlement(&mut self, settled: Settlement) -> Result<LinkEvent<P>, LinkViolation> {
         let outcome = match settled.outcome {
             Some(settlement::Outcome::Accepted(_)) => Ok(()),
-            Some(settlement::Outcome::Bounced(bounced)) => Err(bounced),
+            Some(settlement::Outcome::Bounced(bounced)) => Err(bounded(&bounced)),
             None => return Err(LinkViolation::NoOutcome),
         };
         let outbound = self.unsettled.settle(settled.sequence)?;
@@ -392,6 +443,10 @@ impl<P> Edge<P> {
 
     fn handle_envelope(&mut self, envelope: &Envelope) -> Result<(), LinkViolation> {
         self.received.accept(envelope.sequence)?;
+        let id = envelope.correlation_id.as_bytes();
+        if id.len() > link::CORRELATION_ID_BYTES_MAX || !id.iter().all(u8::is_ascii_graphic) {
+            return Err(LinkViolation::CorrelationId);
+        }
         let pair = domain_pair(&envelope.local_domain, &envelope.remote_domain)?;
         let outstanding = self.inbound_outstanding.entry(pair.clone()).or_default();
         if *outstanding >= link::CREDIT_INITIAL {
@@ -424,7 +479,17 @@ impl<P> Edge<P> {
     }
 }
 
-fn domain_pair(local: &str, remote: &str) -> Result<DomainPair, JidError> {
+/// Reduces what an edge says of an outcome to what is kept, sent and shown.
+fn bounded(bounced: &Bounced) -> Bounced {
+    let condition = StanzaCondition::of_name(&bounced.condition)
+        .unwrap_or(StanzaCondition::UndefinedCondition)
+        .name()
+        .to_owned();
+    let text = bounced.text.chars().take(TEXT_CHARACTERS_MAX).collect();
+    Bounced { condition, text, possibly_delivered: bounced.possibly_delivered }
+}
+
+pub(crate) fn domain_pair(local: &str, remote: &str) -> Result<DomainPair, JidError> {
     Ok(DomainPair { local: Domain::parse(local)?, remote: Domain::parse(remote)? })
 }
 

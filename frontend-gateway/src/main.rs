@@ -57,6 +57,8 @@ enum Action {
         #[command(subcommand)]
         action: UserAction,
     },
+    /// Lists the edges: each address, how its link is, and the streams with partners that it has.
+    Edges,
     /// Shows each gate between two addresses with its verdict.
     Explain {
         /// Who sends.
@@ -147,6 +149,7 @@ fn perform(config: &Config, path: &Path, action: Action) -> Result<(), Failure> 
             ask(config, &Command::Apply { file, policy })
         }
         Action::User { action } => change_user(config, action),
+        Action::Edges => ask(config, &Command::Edges),
         Action::Explain { from, to, offline: false } => ask(config, &Command::Explain { from, to }),
         Action::Explain { from, to, offline: true } => explain_stored(config, &from, &to),
     }

@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile([proto], ["."])?;
     let mut prost = tonic_prost_build::Config::new();
     prost.bytes(["."]);
-    tonic_prost_build::configure().compile_fds_with_config(descriptors, prost)?;
+    let configured = tonic_prost_build::configure().codec_path("crate::codec::BoundedCodec");
+    configured.compile_fds_with_config(descriptors, prost)?;
     Ok(())
 }

@@ -2,6 +2,9 @@
 
 mod corpus;
 mod delivery;
+mod edge_certificates;
+mod edge_floods;
+mod edge_rules;
 mod estate;
 mod false_edge;
 mod false_next_hop;

@@ -91,6 +91,7 @@ impl Default for Setup<'_> {
 /// A running edge and front end.
 pub struct Appliance {
     home: Ipv4Addr,
+    link_ca: TestCa,
     directory: PathBuf,
     edge: Process,
     frontend: Process,
@@ -98,13 +99,14 @@ pub struct Appliance {
 
 impl Setup<'_> {
     /// Writes the files of both hosts into the test's directory; `ca` issues their certificates.
+    /// Returns the authority of the link.
     ///
     /// Beside them `other-edge.pem` and `other-edge.key` are an edge's that is none of ours.
     ///
     /// # Panics
     ///
     /// When they cannot be written.
-    pub fn write(&self, place: &Place, ca: &TestCa) {
+    pub fn write(&self, place: &Place, ca: &TestCa) -> TestCa {
         let own_ca;
         let public_ca = if self.is_certified {
             ca
@@ -165,6 +167,7 @@ impl Setup<'_> {
                 place.directory().join("admin.socket"),
             ),
         );
+        link_ca
     }
 
     /// Starts both processes and waits until each is ready.
@@ -173,11 +176,11 @@ impl Setup<'_> {
     ///
     /// When one of them does not become ready.
     pub fn start(&self, place: &Place, ca: &TestCa) -> Appliance {
-        self.write(place, ca);
+        let link_ca = self.write(place, ca);
         let directory = place.directory().to_owned();
         let edge = launch("edge-proxy", "edge", &directory);
         let frontend = launch("frontend-gateway", "frontend", &directory);
-        let appliance = Appliance { home: self.home, directory, edge, frontend };
+        let appliance = Appliance { home: self.home, link_ca, directory, edge, frontend };
         appliance.wait_until_ready();
         appliance
     }
@@ -192,6 +195,11 @@ impl Appliance {
     /// Where users connect with TLS.
     pub fn sip_tls(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.home, 5061)
+    }
+
+    /// The authority of the link, for those who would attach to it.
+    pub fn link_ca(&self) -> &TestCa {
+        &self.link_ca
     }
 
     /// The edge: its log, its end, its cost.
@@ -288,6 +296,17 @@ impl Appliance {
             Some(77) => (false, text(&output.stderr)),
             other => panic!("explain ended with {other:?}: {}", text(&output.stderr)),
         }
+    }
+
+    /// What the front end shows of its edges, line by line.
+    ///
+    /// # Panics
+    ///
+    /// When the command fails.
+    pub fn edges(&self) -> Vec<String> {
+        let output = self.command(&["edges"], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
     /// The sum of a counter of the front end over all of its labels that hold `labels`.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use link::sequence::SequenceError;
 use link::wire::{
     Accepted, Admission, Bounced, Credit, Envelope, FromEdge, FromFrontend, Hello, Settlement,
-    StreamFacts, settlement,
+    StreamFacts, StreamReport, settlement, stream_report,
 };
 use xmpp_proto::jid::Domain;
 use xmpp_proto::stream::DomainPair;
@@ -30,7 +30,7 @@ fn hub() -> Hub {
 
 /// Attaches a front end and takes the frame that greets it.
 fn attach(hub: &mut Hub, id: FrontendId, name: &str, now: Instant) {
-    hub.attach(id, name.into());
+    hub.attach(id, name.into(), now);
     let greeting = FromFrontend { hello: Some(hello(name)), ..FromFrontend::default() };
     hub.handle_frame(id, greeting, now).unwrap();
 }
@@ -153,7 +153,7 @@ fn a_front_end_that_attaches_anew_gets_first_what_its_earlier_link_left_unsettle
 #[test]
 fn a_link_without_a_hello_is_left_to_the_front_end() {
     let (mut hub, now) = (hub(), Instant::now());
-    hub.attach(A, "fe".into());
+    hub.attach(A, "fe".into(), now);
     attach(&mut hub, B, "fe", now);
     let replaced = |effect: &HubEffect| matches!(effect, HubEffect::Replaced(_));
     assert!(!effects(&mut hub).iter().any(replaced));
@@ -168,7 +168,7 @@ fn a_front_end_replaces_no_link_of_another_and_no_newer_one() {
     effects(&mut hub);
     attach(&mut hub, B, "fe-2", now);
     assert!(effects(&mut hub).is_empty());
-    hub.attach(FrontendId(9), "fe-2".into());
+    hub.attach(FrontendId(9), "fe-2".into(), now);
     attach(&mut hub, FrontendId(8), "fe-2", now);
     assert!(matches!(effects(&mut hub)[..], [HubEffect::Replaced(B)]));
 }
@@ -292,13 +292,14 @@ fn an_admission_is_never_replaced_by_an_earlier_one() {
 }
 
 fn greet_with_version(hub: &mut Hub, id: FrontendId, name: &str, version: u64) -> Vec<u64> {
-    hub.attach(id, name.into());
+    let now = Instant::now();
+    hub.attach(id, name.into(), now);
     let greeting = FromFrontend {
         hello: Some(hello(name)),
         admission: Some(Admission { version, ..Admission::default() }),
         ..FromFrontend::default()
     };
-    hub.handle_frame(id, greeting, Instant::now()).unwrap();
+    hub.handle_frame(id, greeting, now).unwrap();
     let admitted = effects(hub).into_iter().filter_map(|effect| match effect {
         HubEffect::Admit(admission) => Some(admission.version),
         _ => None,
@@ -327,7 +328,7 @@ fn a_front_end_that_breaks_a_rule_is_told_apart() {
     let now = Instant::now();
     let violation = |name: &str, frames: Vec<FromFrontend>| {
         let mut hub = hub();
-        hub.attach(A, name.into());
+        hub.attach(A, name.into(), now);
         let mut results = frames.into_iter().map(|frame| hub.handle_frame(A, frame, now));
         results.find_map(Result::err)
     };
@@ -350,4 +351,50 @@ fn a_front_end_that_breaks_a_rule_is_told_apart() {
     for (frames, expected) in cases {
         assert_eq!(violation("fe", frames), Some(expected));
     }
+}
+
+fn stream_report(number: u64, state: stream_report::State) -> StreamReport {
+    StreamReport {
+        local_domain: "contoso.example".into(),
+        remote_domain: "fabrikam.example".into(),
+        direction: stream_report::Direction::Inbound.into(),
+        state: state.into(),
+        number,
+        ..StreamReport::default()
+    }
+}
+
+#[test]
+fn a_front_end_that_attaches_later_learns_which_streams_are_open_and_since_when() {
+    use stream_report::State;
+    let (mut hub, begin) = (hub(), Instant::now());
+    for number in 1..=3 {
+        hub.report(&stream_report(number, State::Established), begin);
+    }
+    hub.report(&stream_report(4, State::Failed), begin);
+    hub.report(&stream_report(2, State::Closed), begin + Duration::from_secs(1));
+    attach(&mut hub, A, "fe", begin + Duration::from_secs(5));
+    let told: Vec<_> = frames(&mut hub).into_iter().flat_map(|it| it.1.stream_reports).collect();
+    let summary: Vec<_> = told.iter().map(|it| (it.number, it.state(), it.age_ms)).collect();
+    assert_eq!(summary, [(1, State::Open, 5_000), (3, State::Open, 5_000)]);
+
+    hub.report(&stream_report(5, State::Established), begin + Duration::from_secs(6));
+    let told = frames(&mut hub).remove(0).1.stream_reports;
+    assert_eq!(told, [stream_report(5, State::Established)], "as it happens");
+}
+
+#[test]
+fn what_an_attaching_front_end_learns_goes_in_frames_that_it_accepts() {
+    let (mut hub, now) = (hub(), Instant::now());
+    let count = link::FRAME_ITEMS_MAX as u64 + 1;
+    for number in 1..=count {
+        hub.report(&stream_report(number, stream_report::State::Established), now);
+    }
+    attach(&mut hub, A, "fe", now);
+    let frames = frames(&mut hub);
+    let sizes = || frames.iter().map(|(_, frame)| frame.stream_reports.len());
+    assert!(sizes().all(|size| size <= link::BATCH_ITEMS_MAX), "{:?}", sizes().max());
+    assert_eq!(sizes().sum::<usize>() as u64, count);
+    let greetings = frames.iter().filter(|(_, frame)| frame.hello.is_some());
+    assert_eq!(greetings.count(), 1);
 }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use host::log::identity;
 use host::socket::Connection;
 use host::tls::{PeerIdentity, TrustAnchors};
-use link::wire::{Bounced, Proof as WireProof, StreamFacts, StreamReport, stream_report};
+use link::wire::stream_report::Direction;
+use link::wire::{Bounced, StreamFacts, StreamReport};
 use rustls::pki_types::UnixTime;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use xmpp_proto::xml::{Element, write_document, write_stanza};
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
 use super::pool::Pool;
+use super::report::{self, wire_proof};
 use crate::admission::Admitted;
 use crate::hub::{Inbound, Settling};
 use crate::hub_driver::{HubInput, HubSender};
@@ -151,7 +153,7 @@ impl Driver {
                 },
             }
         }
-        self.report_end();
+        self.report_end().await;
         let closing = tokio::time::timeout(crate::CLOSE_MAX, self.connection.close());
         // Whatever comes of it, the stream is over.
         let _ = closing.await;
@@ -257,7 +259,9 @@ impl Driver {
             let Some(event) = self.machine.poll_event() else { return };
             match event {
                 ReceivingEvent::StartTls => self.start_tls().await,
-                ReceivingEvent::Authenticated { pair, proof } => self.handle_pair(pair, proof),
+                ReceivingEvent::Authenticated { pair, proof } => {
+                    self.handle_pair(pair, proof).await;
+                }
                 ReceivingEvent::VerifyDialback(request) => {
                     let asker = self.registration.sender();
                     let pair = request.pair.clone();
@@ -304,7 +308,7 @@ impl Driver {
         }
     }
 
-    fn handle_pair(&mut self, pair: DomainPair, proof: Proof) {
+    async fn handle_pair(&mut self, pair: DomainPair, proof: Proof) {
         let admitted = Arc::clone(&self.around.admitted.borrow());
         let partner = admitted.partner(&pair.remote);
         let room = partner.is_none_or(|partner| self.registration.count_for(partner));
@@ -318,7 +322,9 @@ impl Driver {
             stream = self.number, partner = %pair.remote, local = %pair.local,
             proof = proof.label(), "a peer has proven its domain"
         );
-        self.report(&pair, stream_report::State::Established, proof);
+        let tls_version = self.connection.tls_version();
+        let direction = Direction::Inbound;
+        self.tell(report::established(&pair, direction, self.number, proof, tls_version)).await;
         self.open.push((pair, proof));
     }
 
@@ -377,31 +383,16 @@ impl Driver {
         self.around.pool.send_error(pair, write_stanza(reply));
     }
 
-    fn report_end(&self) {
-        for (pair, proof) in &self.open {
-            self.report(pair, stream_report::State::Closed, *proof);
+    async fn report_end(&mut self) {
+        for (pair, _) in std::mem::take(&mut self.open) {
+            self.tell(report::closed(&pair, Direction::Inbound, self.number, String::new())).await;
         }
     }
 
-    fn report(&self, pair: &DomainPair, state: stream_report::State, proof: Proof) {
-        let report = StreamReport {
-            local_domain: pair.local.as_str().to_owned(),
-            remote_domain: pair.remote.as_str().to_owned(),
-            direction: stream_report::Direction::Inbound.into(),
-            state: state.into(),
-            proof: wire_proof(Some(proof)).into(),
-            reason: String::new(),
-        };
-        let hub = self.around.hub.clone();
-        tokio::spawn(async move { hub.send(HubInput::Report(report)).await });
-    }
-}
-
-const fn wire_proof(proof: Option<Proof>) -> WireProof {
-    match proof {
-        Some(Proof::External) => WireProof::SaslExternal,
-        Some(Proof::Certificate | Proof::Dialback) => WireProof::Dialback,
-        None => WireProof::None,
+    /// Tells the front ends, in the order in which it happens.
+    async fn tell(&mut self, report: StreamReport) {
+        // The hub is gone only while the process ends.
+        let _ = self.around.hub.send(HubInput::Report(report)).await;
     }
 }
 

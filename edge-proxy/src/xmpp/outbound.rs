@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use host::socket::Connection;
 use host::tls::PeerIdentity;
+use link::wire::stream_report;
 use rustls::pki_types::{ServerName, UnixTime};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -147,6 +148,13 @@ enum Progress {
 }
 
 impl Socket {
+    fn tls_version(&self) -> Option<u16> {
+        match self {
+            Self::Connected(connection) => connection.tls_version(),
+            Self::None | Self::Connecting(_) | Self::Securing(_) => None,
+        }
+    }
+
     async fn progress(&mut self) -> Progress {
         match self {
             Self::None => std::future::pending().await,
@@ -286,7 +294,12 @@ impl Driver {
                 }
                 PartnerEffect::Outcome(id, outcome) => HubInput::Outcome { id, outcome },
                 PartnerEffect::Grant(credit) => HubInput::Grant { pair: self.pair.clone(), credit },
-                PartnerEffect::Report(report) => HubInput::Report(report),
+                PartnerEffect::Report(mut report) => {
+                    if report.state() == stream_report::State::Established {
+                        report.tls_version = self.socket.tls_version().unwrap_or_default().into();
+                    }
+                    HubInput::Report(report)
+                }
             };
             self.hub.send(input).await.map_err(|_| ())?;
         }

@@ -18,14 +18,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use link::wire::{Bounced, StreamReport, stream_report};
+use link::wire::Bounced;
+use link::wire::stream_report::Direction;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
-    InitiatingStream, PeerCertificate, SendError, Verdict, VerifyRequest,
+    InitiatingStream, PeerCertificate, Proof, SendError, Verdict, VerifyRequest,
 };
 
 use super::queue::{Queue, Queued, Ticket};
+use super::report;
 use crate::admission::{Admitted, QueueLimits};
 
 mod effect;
@@ -50,6 +52,8 @@ pub struct Partner {
     verifications: Vec<VerifyRequest>,
     failures: u32,
     last_failure: String,
+    /// How many streams have been established so far.
+    established: u64,
     farewell: Option<Bytes>,
     effects: VecDeque<PartnerEffect>,
 }
@@ -80,6 +84,7 @@ impl Partner {
             verifications: Vec::new(),
             failures: 0,
             last_failure: String::new(),
+            established: 0,
             farewell: None,
             effects: VecDeque::new(),
         };
@@ -160,12 +165,12 @@ impl Partner {
         match failure {
             ConnectFailure::Final(condition, text) => {
                 self.fail_verifications(condition);
-                self.report(stream_report::State::Failed, text.clone());
+                self.report_failure(text.clone());
                 self.refuse(Refusal { condition, text }, now);
             }
             ConnectFailure::Transient(text) => {
                 self.fail_verifications(StanzaCondition::RemoteServerTimeout);
-                self.report(stream_report::State::Failed, text.clone());
+                self.report_failure(text.clone());
                 self.last_failure = text;
                 self.back_off(None, now);
             }
@@ -324,7 +329,7 @@ impl Partner {
             match event {
                 InitiatingEvent::StartTls => self.effects.push_back(PartnerEffect::StartTls),
                 InitiatingEvent::Ready { peer_proven, proof, confirmation } => {
-                    self.handle_ready(peer_proven, confirmation, proof.label());
+                    self.handle_ready(peer_proven, confirmation, proof);
                 }
                 InitiatingEvent::Delivered { token } => {
                     if let Some(queued) = self.take_ticket(token) {
@@ -342,9 +347,10 @@ impl Partner {
         }
     }
 
-    fn handle_ready(&mut self, peer_proven: bool, confirmation: Confirmation, proof: &'static str) {
+    fn handle_ready(&mut self, peer_proven: bool, confirmation: Confirmation, proof: Proof) {
         let remote = &self.pair.remote;
-        tracing::info!(partner = %remote, proof, ?confirmation, "a stream to the partner is open");
+        let label = proof.label();
+        tracing::info!(partner = %remote, proof = label, ?confirmation, "a stream to the partner is open");
         if !peer_proven {
             metrics::counter!("edge_xmpp_peers_unproven_total").increment(1);
             tracing::warn!(partner = %remote, "peer unproven: its certificate does not verify");
@@ -354,7 +360,11 @@ impl Partner {
         if let State::Negotiating(stream) = std::mem::replace(&mut self.state, State::Idle) {
             self.state = State::Open(stream);
         }
-        self.report(stream_report::State::Established, String::new());
+        self.established += 1;
+        let (pair, number) = (&self.pair, self.established);
+        // Which TLS it has, the driver knows.
+        let report = report::established(pair, Direction::Outbound, number, proof, None);
+        self.effects.push_back(PartnerEffect::Report(report));
     }
 
     /// Lets front ends hand over as much as may wait here.
@@ -384,14 +394,15 @@ impl Partner {
         }
         self.take_back(&mut stream, &text);
         if was_open {
-            self.report(stream_report::State::Closed, text);
+            let report = report::closed(&self.pair, Direction::Outbound, self.established, text);
+            self.effects.push_back(PartnerEffect::Report(report));
             // A peer that opens streams only to end them must not keep us connecting.
             if !self.queue.is_empty() {
                 self.back_off(None, now);
             }
             return;
         }
-        self.report(stream_report::State::Failed, text.clone());
+        self.report_failure(text.clone());
         match Refusal::of(&reason.cause, &self.pair.remote, &text) {
             Some(refusal) => self.refuse(refusal, now),
             None => {
@@ -460,15 +471,8 @@ impl Partner {
         }
     }
 
-    fn report(&mut self, state: stream_report::State, reason: String) {
-        self.effects.push_back(PartnerEffect::Report(StreamReport {
-            local_domain: self.pair.local.as_str().to_owned(),
-            remote_domain: self.pair.remote.as_str().to_owned(),
-            direction: stream_report::Direction::Outbound.into(),
-            state: state.into(),
-            reason,
-            ..StreamReport::default()
-        }));
+    fn report_failure(&mut self, reason: String) {
+        self.effects.push_back(PartnerEffect::Report(report::failed(&self.pair, reason)));
     }
 }
 

@@ -1,4 +1,5 @@
-//! Commands of administrators: the policy and the home's users changed, decisions explained.
+//! Commands of administrators: the policy and the home's users changed, decisions explained, edges
+//! listed.
 
 use std::fmt;
 use std::path::Path;
@@ -55,6 +56,8 @@ pub enum Command {
         /// Whether it may.
         allowed: bool,
     },
+    /// Lists the edges with their streams.
+    Edges,
     /// Shows each gate between two addresses with its verdict.
     Explain {
         /// Who sends.
@@ -125,6 +128,7 @@ impl Core {
             Command::UserDecide { user, contact, allowed } => {
                 self.decide(reply, &user, &contact, allowed)
             }
+            Command::Edges => Ok(Some(self.gateway.describe_edges(now))),
             Command::Explain { from, to } => self.answer_explain(&from, &to, now),
         };
         match answer {
@@ -340,6 +344,7 @@ impl fmt::Debug for Command {
             Self::UserRemove { .. } => "user remove",
             Self::UserList => "user list",
             Self::UserDecide { .. } => "user allow or deny",
+            Self::Edges => "edges",
             Self::Explain { .. } => "explain",
         })
     }

@@ -1,19 +1,26 @@
 //! Stanzas that come from partners: checked again, judged, and given to whoever they are for.
 
 use host::log::identity;
-use link::wire::{Bounced, Envelope, StreamReport, stream_report};
-use xmpp_proto::jid::{Domain, Jid};
+use link::wire::stream_report::State;
+use link::wire::{Bounced, Envelope, StreamReport};
+use xmpp_proto::jid::Jid;
 use xmpp_proto::limits::Limits;
 use xmpp_proto::ns;
 use xmpp_proto::stanza::error::{StanzaCondition, StanzaError};
 use xmpp_proto::stanza::{Stanza, StanzaKind};
+use xmpp_proto::stream::DomainPair;
 use xmpp_proto::xml::{Element, parse_document};
 
 use super::{Gateway, Purpose};
 use crate::clock::Now;
+use crate::edges::Recording;
 use crate::facts::Facts;
-use crate::links::EdgeId;
+use crate::links::{EdgeId, domain_pair};
 use crate::policy::{Direction, Permit, Refusal, Subject};
+use crate::translate::language;
+
+/// The longest reason of an edge that is written down, in characters.
+const REASON_CHARACTERS_MAX: usize = 300;
 
 /// A stanza from a partner whose addresses were checked.
 pub(super) struct Arrived<'a> {
@@ -32,8 +39,7 @@ pub(super) struct Arrived<'a> {
 impl Arrived<'_> {
     /// Returns the language of the sender's stream, if its header named one.
     pub(super) fn stream_language(&self) -> Option<&str> {
-        let facts = self.envelope.facts.as_ref()?;
-        Some(facts.language.as_str()).filter(|language| !language.is_empty())
+        language::tag(&self.envelope.facts.as_ref()?.language)
     }
 }
 
@@ -61,9 +67,7 @@ impl Gateway {
                 self.judge(&arrived, facts, now)
             }
             Err(reason) => {
-                metrics::counter!("gateway_edge_distrusted_total").increment(1);
-                let correlation_id = &envelope.correlation_id;
-                tracing::error!(correlation_id, reason, "an edge sent what it must not send");
+                self.distrust(edge, reason, &envelope.correlation_id, now);
                 let condition = StanzaCondition::Forbidden;
                 Verdict::Refused(StanzaError::new(condition).with_text("not allowed"))
             }
@@ -145,27 +149,89 @@ impl Gateway {
         })
     }
 
-    pub(super) fn handle_report(&mut self, report: &StreamReport, now: Now) {
+    /// Takes what an edge says of a stream, and believes it where the policy names both domains.
+    pub(super) fn handle_report(
+        &mut self,
+        edge: EdgeId,
+        report: &StreamReport,
+        facts: Facts<'_>,
+        now: Now,
+    ) {
+        let state = report.state();
+        let Ok(pair) = domain_pair(&report.local_domain, &report.remote_domain) else {
+            return self.distrust(edge, "a report of a stream without domains", "", now);
+        };
+        // A stream may outlive the partner's row.
+        if state != State::Closed && facts.stanzas_max(&pair).is_none() {
+            let reason = "a report of a stream of domains that the policy does not name";
+            return self.distrust(edge, reason, "", now);
+        }
+        self.edges.handle_report(edge, pair.clone(), report, now.instant);
+        if state == State::Open || !self.record_stream(edge, &pair, report, now) {
+            return;
+        }
+        match state {
+            State::Established => self.partner_found(&pair.remote, now),
+            State::Failed => self.partner_lost(&pair.remote, now),
+            State::Closed | State::Open | State::Unknown => {}
+        }
+    }
+
+    /// Counts an event of a stream, and writes it down unless its edge tells too many; returns
+    /// whether it was.
+    fn record_stream(
+        &mut self,
+        edge: EdgeId,
+        pair: &DomainPair,
+        report: &StreamReport,
+        now: Now,
+    ) -> bool {
         let state = match report.state() {
-            stream_report::State::Established => "established",
-            stream_report::State::Closed => "closed",
-            stream_report::State::Failed => "failed",
-            stream_report::State::Unknown => "unknown",
+            State::Established => "established",
+            State::Closed => "closed",
+            State::Failed => "failed",
+            State::Open | State::Unknown => "unknown",
         };
         metrics::counter!("gateway_streams_total", "state" => state).increment(1);
-        tracing::info!(
-            partner = report.remote_domain,
-            local = report.local_domain,
-            state,
-            reason = report.reason,
-            "a stream with a partner"
-        );
-        let Ok(domain) = Domain::parse(&report.remote_domain) else { return };
-        match report.state() {
-            stream_report::State::Established => self.partner_found(&domain, now),
-            stream_report::State::Failed => self.partner_lost(&domain, now),
-            stream_report::State::Closed | stream_report::State::Unknown => {}
+        let may_record = self.may_record(edge, now);
+        if may_record {
+            let edge = self.edges.name(edge);
+            let reason: String = report.reason.chars().take(REASON_CHARACTERS_MAX).collect();
+            tracing::info!(
+                edge, partner = %pair.remote, local = %pair.local, state, reason,
+                "a stream with a partner"
+            );
         }
+        may_record
+    }
+
+    /// Records that an edge sent what an honest one does not send, or only while a policy changes.
+    pub(super) fn distrust(
+        &mut self,
+        edge: EdgeId,
+        reason: &'static str,
+        correlation_id: &str,
+        now: Now,
+    ) {
+        metrics::counter!("gateway_edge_distrusted_total").increment(1);
+        if self.may_record(edge, now) {
+            let edge = self.edges.name(edge);
+            tracing::error!(edge, correlation_id, reason, "an edge sent what it must not send");
+        }
+    }
+
+    /// Says whether one more event of an edge may be written down.
+    fn may_record(&mut self, edge: EdgeId, now: Now) -> bool {
+        let recording = self.edges.record(edge, now.instant);
+        if recording == Recording::Full {
+            return true;
+        }
+        metrics::counter!("gateway_edge_events_left_out_total").increment(1);
+        if recording == Recording::FirstLeftOut {
+            let edge = self.edges.name(edge);
+            tracing::warn!(edge, "an edge tells too much: what it tells is counted only");
+        }
+        false
     }
 
     /// Sends a presence stanza of a type between two users.

@@ -189,7 +189,7 @@ impl Stage {
     }
 
     fn detach(&mut self, edge: EdgeId) {
-        self.gateway.handle_detached(edge, self.clock.now);
+        self.gateway.handle_detached(edge, None, self.clock.now);
         self.collect();
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::addresses::{ADDRESSES_MAX, Addresses};
 use super::back_off::BackOff;
 use super::{Dialler, LinkInput, random};
+use crate::edges::EdgeAddress;
 
 /// How long after one answer the resolver is asked again.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -23,7 +24,12 @@ where
     let mut links: BTreeMap<SocketAddr, DropGuard> = BTreeMap::new();
     let mut back_off = BackOff::default();
     loop {
-        match resolve(&name).await {
+        let answer = resolve(&name).await;
+        let failure = answer.as_ref().err().map(ToString::to_string);
+        if dialler.tell(LinkInput::Name { name: name.clone(), failure }).await.is_err() {
+            return;
+        }
+        match answer {
             Ok(answer) => {
                 let changes = addresses.handle_answer(&answer);
                 if changes.works_again {
@@ -40,7 +46,8 @@ where
                 for address in changes.start {
                     tracing::info!(edge = name, %address, "an address of the edge was found");
                     let gone = CancellationToken::new();
-                    let keeping = dialler.clone().keep(name.clone(), address, gone.clone());
+                    let at = EdgeAddress { behind: name.clone(), address };
+                    let keeping = dialler.clone().keep(at, gone.clone());
                     tokio::spawn(stop.clone().run_until_cancelled_owned(keeping));
                     links.insert(address, gone.drop_guard());
                 }

@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::back_off::BackOff;
 use super::claims::EdgeClaims;
 use super::{Dialler, LinkError, LinkInput, OpenLink, greet};
+use crate::edges::{AddressState, EdgeAddress};
+use crate::links::EdgeId;
 
 /// Far more than an edge in memory takes.
 const ENOUGH: Duration = Duration::from_secs(20);
@@ -95,6 +97,10 @@ fn dialler() -> (Dialler<LinkInput>, mpsc::Receiver<LinkInput>) {
     (Dialler::new(Arc::new(tls.with_no_client_auth()), inputs), received)
 }
 
+fn place() -> EdgeAddress {
+    EdgeAddress { behind: "edge.example:23456".into(), address: ([127, 0, 0, 3], 23456).into() }
+}
+
 #[tokio::test]
 async fn a_link_that_ends_before_any_frame_is_none() {
     let (link, _) = open(Ok(Vec::new()), false, &EdgeClaims::default(), ENOUGH).await;
@@ -140,11 +146,17 @@ async fn a_link_that_ends_soon_after_the_hello_leaves_the_back_off_as_it_is() {
     for _ in 0..3 {
         back_off.next(0);
     }
-    dialler.carry(link.unwrap(), &CancellationToken::new(), &mut back_off).await.unwrap();
-    let told = [(); 3].map(|()| received.try_recv().unwrap());
-    let [LinkInput::Attached { name, .. }, LinkInput::Frame { frame, .. }, last] = told else {
+    dialler.carry(link.unwrap(), &place(), &CancellationToken::new(), &mut back_off).await.unwrap();
+    let told = [(); 4].map(|()| received.try_recv().unwrap());
+    let [LinkInput::Attached { name, .. }, place, LinkInput::Frame { frame, .. }, last] = told
+    else {
         panic!("{told:?}");
     };
+    let state = match place {
+        LinkInput::Address { state, .. } => state,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(state, AddressState::Attached(EdgeId(1)));
     assert_eq!((name.as_str(), frame), ("edge", greeting(b"1")));
     assert!(matches!(last, LinkInput::Detached { .. }), "{last:?}");
     assert_eq!(back_off.next(0), Duration::from_secs(2));
@@ -158,10 +170,12 @@ async fn the_link_to_an_address_that_is_gone_ends_and_its_loss_is_told() {
     let (dialler, mut received) = dialler();
     let gone = CancellationToken::new();
     let ending = gone.clone();
-    let carrying =
-        tokio::spawn(async move { dialler.carry(link, &ending, &mut BackOff::default()).await });
+    let carrying = tokio::spawn(async move {
+        dialler.carry(link, &place(), &ending, &mut BackOff::default()).await
+    });
     let attached = received.recv().await.unwrap();
     assert!(matches!(attached, LinkInput::Attached { .. }), "{attached:?}");
+    assert!(matches!(received.recv().await, Some(LinkInput::Address { .. })));
     assert!(matches!(received.recv().await, Some(LinkInput::Frame { .. })));
     assert!(claims.claim("edge", Bytes::from_static(b"1")).is_none(), "the link has the claim");
     gone.cancel();

@@ -29,7 +29,12 @@ fn links() -> Links<u64> {
 fn attach(links: &mut Links<u64>, id: EdgeId, name: &str) {
     links.attach(id, name.into());
     let greeting = FromEdge { hello: Some(hello(name)), ..FromEdge::default() };
-    links.handle_frame(id, greeting, &mut Vec::new()).unwrap();
+    links.handle_frame(id, greeting, credit_max, &mut Vec::new()).unwrap();
+}
+
+/// What policy lets wait of any pair but one.
+fn credit_max(pair: &DomainPair) -> Option<u32> {
+    (pair.remote.as_str() != "stranger.example").then_some(5_000)
 }
 
 fn outbound(purpose: u64) -> Outbound<u64> {
@@ -100,7 +105,7 @@ fn what_a_lost_link_left_unsettled_goes_to_another_edge_in_order() {
         links.send(outbound(purpose), now).unwrap();
     }
     given(&mut links);
-    links.handle_frame(A, settlement(2), &mut Vec::new()).unwrap();
+    links.handle_frame(A, settlement(2), credit_max, &mut Vec::new()).unwrap();
     links.detach(A, now);
     links.send(outbound(4), now).unwrap();
     attach(&mut links, B, "edge-2");
@@ -116,13 +121,61 @@ fn stanzas_wait_for_credit() {
     }
     assert_eq!(given(&mut links).len(), link::CREDIT_INITIAL as usize);
     let mut events = Vec::new();
-    links.handle_frame(A, settlement(1), &mut events).unwrap();
+    links.handle_frame(A, settlement(1), credit_max, &mut events).unwrap();
     assert!(matches!(events[..], [LinkEvent::Settled { purpose: 0, outcome: Ok(()) }]));
     assert_eq!(given(&mut links).len(), 1);
     links.send(outbound(100), now).unwrap();
     assert_eq!(given(&mut links), []);
-    links.handle_frame(A, credit(1_000), &mut Vec::new()).unwrap();
+    links.handle_frame(A, credit(1_000), credit_max, &mut Vec::new()).unwrap();
     assert_eq!(given(&mut links).len(), 1);
+}
+
+#[test]
+fn credit_is_what_policy_allows_at_most_and_none_is_kept_for_a_pair_that_it_does_not_name() {
+    let (mut links, now) = (links(), Instant::now());
+    attach(&mut links, A, "edge");
+    links.handle_frame(A, credit(u32::MAX), credit_max, &mut Vec::new()).unwrap();
+    for purpose in 0..6_000 {
+        links.send(outbound(purpose), now).unwrap();
+    }
+    assert_eq!(given(&mut links).len(), 5_000);
+
+    let mut events = Vec::new();
+    let mut unknown = credit(9);
+    unknown.credits[0].remote_domain = "stranger.example".into();
+    links.handle_frame(A, unknown, credit_max, &mut events).unwrap();
+    assert!(matches!(events[..], [LinkEvent::UnknownCredit { edge: A }]), "{events:?}");
+    assert_eq!(links.edges[&A].outbound.len(), 1);
+}
+
+#[test]
+fn the_reason_of_an_edge_is_short_and_its_condition_is_one_that_is_defined() {
+    let (mut links, now) = (links(), Instant::now());
+    attach(&mut links, A, "edge");
+    links.send(outbound(1), now).unwrap();
+    let (condition, text) = ("no\r\nsuch".into(), "é".repeat(100_000));
+    let bounced = Bounced { condition, text, possibly_delivered: true };
+    let outcome = Some(settlement::Outcome::Bounced(bounced));
+    let settlements = vec![Settlement { sequence: 1, outcome }];
+    let frame = FromEdge { settlements, ..FromEdge::default() };
+    let mut events = Vec::new();
+    links.handle_frame(A, frame, credit_max, &mut events).unwrap();
+    let [LinkEvent::Settled { outcome: Err(bounced), .. }] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(bounced.condition, "undefined-condition");
+    assert_eq!(bounced.text.chars().count(), 1_000);
+}
+
+#[test]
+fn an_answer_with_an_id_that_is_none_of_ours_fills_no_frame() {
+    let mut links = links();
+    attach(&mut links, A, "edge");
+    frames(&mut links);
+    links.pass_barrier_answer(&"x".repeat(65));
+    assert_eq!(frames(&mut links), []);
+    links.pass_barrier_answer(&"0".repeat(32));
+    assert_eq!(frames(&mut links)[0].1.barrier_answers.len(), 1);
 }
 
 #[test]
@@ -140,7 +193,7 @@ fn a_stanza_without_a_link_expires() {
 fn only_what_no_edge_has_is_taken_back() {
     let (mut links, now) = (links(), Instant::now());
     attach(&mut links, A, "edge");
-    links.handle_frame(A, credit(1), &mut Vec::new()).unwrap();
+    links.handle_frame(A, credit(1), credit_max, &mut Vec::new()).unwrap();
     for purpose in 1..=3 {
         links.send(outbound(purpose), now).unwrap();
     }
@@ -148,7 +201,7 @@ fn only_what_no_edge_has_is_taken_back() {
     let pair = outbound(0).pair;
     let mut take_back = |purpose| links.take_back(&pair, |it| *it == purpose).is_some();
     assert_eq!([1, 2, 2].map(&mut take_back), [false, true, false]);
-    links.handle_frame(A, settlement(1), &mut Vec::new()).unwrap();
+    links.handle_frame(A, settlement(1), credit_max, &mut Vec::new()).unwrap();
     assert_eq!(given(&mut links), [(A, 2, 3)]);
 }
 
@@ -158,7 +211,7 @@ fn envelopes_are_settled_once_and_bounces_keep_their_reason() {
     attach(&mut links, A, "edge");
     frames(&mut links);
     for sequence in 1..=2 {
-        links.handle_frame(A, envelope(sequence), &mut Vec::new()).unwrap();
+        links.handle_frame(A, envelope(sequence), credit_max, &mut Vec::new()).unwrap();
     }
     let bounced = Bounced { condition: "forbidden".into(), ..Bounced::default() };
     links.settle(A, 2, Err(bounced.clone()));
@@ -174,11 +227,21 @@ fn an_edge_that_breaks_a_rule_is_told_apart() {
     let violation = |frames: Vec<FromEdge>| {
         let mut links = links();
         links.attach(A, "edge".into());
-        let mut results =
-            frames.into_iter().map(|frame| links.handle_frame(A, frame, &mut Vec::new()));
+        let mut results = frames
+            .into_iter()
+            .map(|frame| links.handle_frame(A, frame, credit_max, &mut Vec::new()));
         results.find_map(Result::err)
     };
     let greeting = |name| FromEdge { hello: Some(hello(name)), ..FromEdge::default() };
+    let with_instance = |length| {
+        let hello = Hello { instance: vec![0; length].into(), ..hello("edge") };
+        FromEdge { hello: Some(hello), ..FromEdge::default() }
+    };
+    let correlated = |id: &str| {
+        let mut frame = envelope(1);
+        frame.envelopes[0].correlation_id = id.to_owned();
+        frame
+    };
     let without_outcome = {
         let settlements = vec![Settlement { sequence: 1, outcome: None }];
         FromEdge { settlements, ..FromEdge::default() }
@@ -188,6 +251,10 @@ fn an_edge_that_breaks_a_rule_is_told_apart() {
         (vec![FromEdge::default()], LinkViolation::Hello),
         (vec![greeting("edge"), greeting("edge")], LinkViolation::Hello),
         (vec![greeting("other")], LinkViolation::Name("other".into())),
+        (vec![with_instance(0)], LinkViolation::Instance(0)),
+        (vec![with_instance(1 << 20)], LinkViolation::Instance(1 << 20)),
+        (vec![greeting("edge"), correlated("x y")], LinkViolation::CorrelationId),
+        (vec![greeting("edge"), correlated(&"x".repeat(65))], LinkViolation::CorrelationId),
         (
             vec![greeting("edge"), settlement(1)],
             SequenceError::NotOutstanding { sequence: 1 }.into(),
@@ -222,7 +289,7 @@ fn attach_replica(links: &mut Links<u64>, id: EdgeId) {
     let instance = Bytes::copy_from_slice(&[u8::try_from(id.0).unwrap(); 16]);
     let greeting =
         FromEdge { hello: Some(Hello { instance, ..hello("edge") }), ..FromEdge::default() };
-    links.handle_frame(id, greeting, &mut Vec::new()).unwrap();
+    links.handle_frame(id, greeting, credit_max, &mut Vec::new()).unwrap();
 }
 
 /// Returns the edge to which a stanza of each of some pairs goes, and settles it.
@@ -232,7 +299,7 @@ fn choices(links: &mut Links<u64>) -> Vec<EdgeId> {
         outbound.pair.remote = Domain::parse(&format!("partner{number}.example")).unwrap();
         links.send(outbound, Instant::now()).unwrap();
         let (edge, sequence, _) = given(links)[0];
-        links.handle_frame(edge, settlement(sequence), &mut Vec::new()).unwrap();
+        links.handle_frame(edge, settlement(sequence), credit_max, &mut Vec::new()).unwrap();
         edge
     };
     (0..60).map(choice).collect()

@@ -81,6 +81,14 @@ impl Connection {
         }
     }
 
+    /// Returns the ProtocolVersion of TLS as it is on the wire; none without TLS.
+    pub fn tls_version(&self) -> Option<u16> {
+        match &self.transport {
+            Transport::Tls(tls) => tls.get_ref().1.protocol_version().map(u16::from),
+            Transport::Tcp(_) | Transport::None => None,
+        }
+    }
+
     /// Returns our address of the connection.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.transport {

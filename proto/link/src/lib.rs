@@ -4,10 +4,12 @@
 //!
 //! - [`wire`]: the generated messages and service of `isthmus/link/v1/link.proto`.
 //! - [`sequence`]: numbering, settling and checking envelopes, without IO.
-//! - [`batch`]: cutting what is to be sent into frames.
+//! - [`batch`]: cutting what is to be sent into frames, and what a frame costs.
+//! - [`codec`]: reading frames, within limits.
 //! - [`role`]: who may stand at which end.
 
 pub mod batch;
+pub mod codec;
 pub mod role;
 pub mod sequence;
 
@@ -43,5 +45,17 @@ pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The size at which a sender closes a batch, in bytes of stanzas.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// The number of envelopes and settlements at which a sender closes a batch.
+/// The number of envelopes, settlements, credits, answers or reports, each, at which a sender closes
+/// a batch.
 pub const BATCH_ITEMS_MAX: usize = 512;
+
+/// The most fields of a frame that either side accepts: all batches of it, with room to spare.
+///
+/// A field that takes two bytes on the wire takes a hundred once it is read.
+pub const FRAME_ITEMS_MAX: usize = 4096;
+
+/// The length of an instance, in bytes.
+pub const INSTANCE_BYTES: usize = 16;
+
+/// The longest correlation id, in bytes.
+pub const CORRELATION_ID_BYTES_MAX: usize = 64;

@@ -1,4 +1,4 @@
-//! An edge with a valid certificate that does on each attachment what the test tells it.
+//! An edge with whatever certificate that does on each attachment what the test tells it.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -10,8 +10,10 @@ use std::time::Instant;
 
 use host::tls::{Identity, TrustAnchors, link_server_config};
 use link::wire::link_server::{Link, LinkServer};
-use link::wire::{FromEdge, FromFrontend, Hello};
+use link::wire::{FromEdge, FromFrontend, Hello, Settlement};
+use sha2::{Digest, Sha256};
 use tests::appliance::OTHER_EDGE_NAME;
+use tests::test_ca;
 use tests::wait::Deadline;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
@@ -31,8 +33,10 @@ const UNREAD_FRAMES_MAX: usize = 16;
 pub(super) enum Deed {
     /// It ends it before any frame.
     End,
-    /// It sends these frames, and leaves the end to the front end.
+    /// It sends these frames, and leaves the end to the front end, of which it reads nothing.
     Send(Vec<FromEdge>),
+    /// The same, but it reads what the front end sends.
+    Converse(Vec<FromEdge>),
 }
 
 /// What the edge sees.
@@ -50,23 +54,62 @@ enum Seen {
 pub(super) struct FalseEdge {
     deeds: mpsc::UnboundedSender<Deed>,
     seen: Receiver<Seen>,
+    heard: Receiver<FromFrontend>,
     _runtime: Runtime,
 }
 
 /// The first frame of an edge that keeps the rules.
 pub(super) fn greeting() -> FromEdge {
-    let instance = vec![7; 16].into();
+    greeting_of(7)
+}
+
+/// The same of one of several edges that share the certificate.
+pub(super) fn greeting_of(replica: u8) -> FromEdge {
+    let instance = vec![replica; 16].into();
     let hello = Hello { version: link::VERSION, name: OTHER_EDGE_NAME.to_owned(), instance };
     FromEdge { hello: Some(hello), ..FromEdge::default() }
+}
+
+/// The greeting of an edge to which no stanza goes that gw.example has for peer.example, as long as
+/// the edge is attached that the front end shows.
+///
+/// Of two edges a pair prefers the one that weighs more, which the instance decides.
+pub(super) fn greeting_that_yields(shown: &[String]) -> FromEdge {
+    let other = shown.iter().find_map(|line| line.strip_prefix("edge edge1 "));
+    let other = other.and_then(|rest| rest.rsplit("instance ").next()).expect("edge1 is attached");
+    let other: Vec<u8> = (0..other.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&other[at..at + 2], 16).expect("it is hexadecimal"))
+        .collect();
+    let weigh = |name: &str, instance: &[u8]| -> [u8; 32] {
+        let parts = [name, "gw.example", "peer.example"];
+        let hash =
+            parts.iter().fold(Sha256::new(), |hash, it| hash.chain_update(it).chain_update([0]));
+        hash.chain_update(instance).finalize().into()
+    };
+    let bound = weigh("edge1", &other);
+    let yields = |replica: &u8| weigh(OTHER_EDGE_NAME, &[*replica; 16]) < bound;
+    greeting_of((0..=u8::MAX).find(yields).expect("one of so many weighs less"))
 }
 
 impl FalseEdge {
     /// Listens with the other edge's certificate, which `Setup::write` has written.
     pub(super) fn start(directory: &Path, address: SocketAddrV4) -> Self {
         let file = |name: &str| directory.join(name);
-        let identity = Identity::load(&file("other-edge.pem"), &file("other-edge.key"));
+        let identity =
+            test_ca::Identity { certificate: file("other-edge.pem"), key: file("other-edge.key") };
+        Self::start_as(&identity, directory, address)
+    }
+
+    /// Listens with another certificate; front ends of the link's authority may attach.
+    pub(super) fn start_as(
+        identity: &test_ca::Identity,
+        directory: &Path,
+        address: SocketAddrV4,
+    ) -> Self {
+        let identity = Identity::load(&identity.certificate, &identity.key);
         let mut trust = TrustAnchors::default();
-        trust.add_file(&file("link-ca.pem")).expect("the authority is written");
+        trust.add_file(&directory.join("link-ca.pem")).expect("the authority is written");
         let tls = link_server_config(&identity.expect("the certificate is written"), trust);
         let acceptor = TlsAcceptor::from(Arc::new(tls.expect("the configuration is right")));
         let runtime = Runtime::new().expect("threads can be started");
@@ -75,10 +118,12 @@ impl FalseEdge {
         runtime.spawn(accept(listener, acceptor, sockets));
         let (deeds, to_do) = mpsc::unbounded_channel();
         let (noted, seen) = channel();
-        let service = LinkServer::new(Service { to_do: Arc::new(Mutex::new(to_do)), noted });
+        let (hears, heard) = channel();
+        let to_do = Arc::new(Mutex::new(to_do));
+        let service = LinkServer::new(Service { to_do, noted, hears });
         let server = Server::builder().add_service(service);
         runtime.spawn(server.serve_with_incoming(ReceiverStream::new(accepted)));
-        Self { deeds, seen, _runtime: runtime }
+        Self { deeds, seen, heard, _runtime: runtime }
     }
 
     /// Tells it what to do with the attachment that there is, or the next one.
@@ -110,6 +155,24 @@ impl FalseEdge {
         }
     }
 
+    /// Whether a front end has attached, or anything else has happened.
+    pub(super) fn has_seen_something(&self) -> bool {
+        self.seen.try_recv().is_ok()
+    }
+
+    /// Waits for so many settlements by the front end, of a conversation.
+    pub(super) fn wait_for_settlements(&self, count: usize, deadline: Deadline) -> Vec<Settlement> {
+        let mut settlements = Vec::new();
+        while settlements.len() < count {
+            let frame = self.heard.recv_timeout(deadline.remaining());
+            let frame = frame.unwrap_or_else(|error| {
+                panic!("{} of {count} settlements within {deadline}: {error}", settlements.len())
+            });
+            settlements.extend(frame.settlements);
+        }
+        settlements
+    }
+
     fn next(&self, deadline: Deadline) -> Seen {
         let seen = self.seen.recv_timeout(deadline.remaining());
         seen.unwrap_or_else(|error| panic!("the false edge saw nothing within {deadline}: {error}"))
@@ -135,6 +198,7 @@ async fn accept(
 struct Service {
     to_do: Arc<Mutex<mpsc::UnboundedReceiver<Deed>>>,
     noted: Sender<Seen>,
+    hears: Sender<FromFrontend>,
 }
 
 type Frames = Pin<Box<ReceiverStream<Result<FromEdge, Status>>>>;
@@ -149,30 +213,45 @@ impl Link for Service {
     ) -> Result<Response<Frames>, Status> {
         let (frames, outgoing) = mpsc::channel(UNREAD_FRAMES_MAX);
         note(&self.noted, Seen::Attached(Instant::now()));
-        tokio::spawn(perform(Arc::clone(&self.to_do), self.noted.clone(), frames, request));
+        let (to_do, noted) = (Arc::clone(&self.to_do), self.noted.clone());
+        let hears = self.hears.clone();
+        let incoming = request.into_inner();
+        tokio::spawn(async move {
+            let Some(deed) = to_do.lock().await.recv().await else { return };
+            perform(deed, &noted, hears, frames, incoming).await;
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 }
 
 async fn perform(
-    to_do: Arc<Mutex<mpsc::UnboundedReceiver<Deed>>>,
-    noted: Sender<Seen>,
+    deed: Deed,
+    noted: &Sender<Seen>,
+    hears: Sender<FromFrontend>,
     frames: mpsc::Sender<Result<FromEdge, Status>>,
-    // Held and not read: an edge that ends its side with the front end's would be an honest one.
-    _request: Request<Streaming<FromFrontend>>,
+    mut incoming: Streaming<FromFrontend>,
 ) {
-    match to_do.lock().await.recv().await {
-        None | Some(Deed::End) => {}
-        Some(Deed::Send(to_send)) => {
-            for frame in to_send {
-                // A front end that is gone already is seen below.
-                let _ = frames.send(Ok(frame)).await;
-            }
-            note(&noted, Seen::Sent(Instant::now()));
-            frames.closed().await;
-            note(&noted, Seen::Ended(Instant::now()));
+    let (to_send, reads) = match deed {
+        Deed::End => return,
+        Deed::Send(to_send) => (to_send, false),
+        Deed::Converse(to_send) => (to_send, true),
+    };
+    // Held where it is not read: an edge that ends its side with the front end's would be an
+    // honest one.
+    let _reading = tokio::spawn(async move {
+        while reads && let Ok(Some(frame)) = incoming.message().await {
+            let _ = hears.send(frame);
         }
+        std::future::pending::<()>().await;
+        drop(incoming);
+    });
+    for frame in to_send {
+        // A front end that is gone already is seen below.
+        let _ = frames.send(Ok(frame)).await;
     }
+    note(noted, Seen::Sent(Instant::now()));
+    frames.closed().await;
+    note(noted, Seen::Ended(Instant::now()));
 }
 
 fn note(noted: &Sender<Seen>, seen: Seen) {

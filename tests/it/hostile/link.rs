@@ -138,6 +138,9 @@ fn an_edge_that_breaks_a_rule_loses_its_link_and_is_dialled_again_while_another_
             let frontend = estate.appliance.frontend();
             let line = frontend.wait_for_line_after(mark, violation, Deadline::after_s(5));
             assert!(line.contains("an edge broke the rules of the link"), "{line}");
+            let shown = estate.appliance.edges();
+            let of_edge = shown.iter().find(|line| line.contains("127.0.0.7:23456"));
+            assert!(of_edge.is_some_and(|line| line.contains(violation)), "{shown:?}");
             let counted = estate.appliance.frontend_counter("gateway_link_violations_total", "");
             assert_eq!(counted, (number + 1) as f64);
         }

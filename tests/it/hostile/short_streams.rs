@@ -8,7 +8,7 @@ use tests::namespace::in_namespace;
 use tests::process::Mark;
 use tests::sip_user::NewMessage;
 use tests::test_ca::Leaf;
-use tests::wait::Deadline;
+use tests::wait::{Deadline, until};
 
 use super::estate::{Estate, JULIET_URI, PEER, POLICY};
 use super::wire::{Wire, client_config};
@@ -48,6 +48,35 @@ fn what_is_refused_comes_back_although_its_stream_has_ended() {
                 estate.peer.process().wait_for_line_after(mark, &format!("id='{id}'"), deadline);
             assert!(line.contains("type='error'"), "{line}");
         }
+    });
+}
+
+#[test]
+fn streams_that_end_as_soon_as_they_begin_are_not_shown_as_open() {
+    const COUNT: usize = 40;
+    let test =
+        "hostile::short_streams::streams_that_end_as_soon_as_they_begin_are_not_shown_as_open";
+    in_namespace(test, |place| {
+        let mut estate = Estate::start(place, PEER);
+        let certified = certified(&estate);
+        for _ in 0..COUNT {
+            let mut wire = begin_tls(connect(), Arc::clone(&certified));
+            wire.send(&[&[HEADER, AUTH, HEADER, b"</stream:stream>"].concat()]);
+            wire.finish();
+            wire.read_to_end().expect("the edge closes the connection");
+        }
+        let expected = [COUNT as f64; 2];
+        until("reports of all streams", Deadline::after_s(20), || {
+            let counts = ["established", "closed"]
+                .map(|it| estate.appliance.frontend_counter("gateway_streams_total", it));
+            if counts == expected { Ok(()) } else { Err(format!("{counts:?}")) }
+        });
+        let shown = estate.appliance.edges();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].starts_with("edge edge1 at 127.0.0.3:23456"), "{shown:?}");
+        estate.exchange_texts();
+        let streams = estate.appliance.edges();
+        assert_eq!(streams.len(), 3, "one in each direction: {streams:?}");
     });
 }
 

@@ -374,6 +374,23 @@ fn the_language_of_the_stream_is_that_of_the_message_also_after_a_restart() {
     assert_eq!(languages, ["", "fr"]);
 }
 
+#[test]
+fn a_stream_language_that_is_none_is_not_kept_with_the_message() {
+    for language in ["\u{1}".to_owned(), "'><x/>".to_owned(), "x".repeat(1 << 20)] {
+        let mut stage = Stage::new();
+        let mut envelope = envelope_of(HELLO, 1);
+        envelope.facts.as_mut().unwrap().language = language;
+        stage.envelope(A, envelope);
+        assert_eq!(header(stage.only_request().headers(), "Content-Language"), "");
+        let kept = stage.ledger.writes.iter().find_map(|write| match write {
+            crate::store::Write::Accept(record) => Some(record.stanza.clone()),
+            _ => None,
+        });
+        let kept = String::from_utf8(kept.unwrap().to_vec()).unwrap();
+        assert!(!kept.contains("xml:lang"), "{} bytes", kept.len());
+    }
+}
+
 fn envelope_of(text: &str, sequence: u64) -> link::wire::Envelope {
     link::wire::Envelope {
         sequence,

@@ -1,6 +1,7 @@
 //! What does not cross: policy, addresses, methods, and what an edge must not send.
 
 use super::{A, Stage};
+use crate::edges::{AddressState, EdgeAddress};
 use crate::testing::{header, jid, said, stanza};
 
 fn x2s(from: &str, to: &str) -> String {
@@ -237,4 +238,26 @@ fn presence_of_an_unknown_type_is_refused_and_that_of_the_domain_ignored() {
         assert_eq!(stage.outcome(sequence), Some(&Ok(())));
     }
     assert!(stage.requests.is_empty() && stage.stanzas.is_empty());
+}
+
+#[test]
+fn what_an_edge_says_of_streams_counts_only_between_domains_that_the_policy_names() {
+    use link::wire::stream_report::State;
+    let mut stage = Stage::new();
+    let address = ([127, 0, 0, 3], 23456).into();
+    let at = EdgeAddress { behind: "edge".into(), address };
+    stage.gateway.handle_edge_address(at, AddressState::Attached(A), stage.clock.now);
+    for (domain, state, streams) in [
+        ("evil.example", State::Established, 0),
+        ("evil.example", State::Open, 0),
+        ("not a domain", State::Open, 0),
+        ("example.com", State::Open, 1),
+        ("example.com", State::Established, 1),
+        ("example.com", State::Failed, 1),
+        ("example.com", State::Closed, 0),
+    ] {
+        stage.report(domain, state);
+        let shown = stage.gateway.describe_edges(stage.clock.now);
+        assert_eq!(shown.lines().count() - 1, streams, "{domain} {state:?}: {shown}");
+    }
 }

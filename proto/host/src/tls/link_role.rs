@@ -25,6 +25,8 @@ enum RoleError {
     Untrusted(#[from] Untrusted),
     #[error("the certificate gives no {0} role: no URI name spiffe://isthmus/{0}/<name>")]
     NoRole(Role),
+    #[error("the certificate gives the {0} role and another one: nobody stands at both ends")]
+    SeveralRoles(Role),
 }
 
 /// Makes the edge's configuration: only front ends get through the handshake.
@@ -58,8 +60,25 @@ pub fn link_client_config(
     Ok(config)
 }
 
-/// Returns the name that the certificate of a finished handshake gives its holder in `role`.
+/// Returns the name that the certificate of a finished handshake gives its holder in `role`; none
+/// where it gives the other role as well.
 pub fn peer_name(chain: Option<&[CertificateDer<'_>]>, role: Role) -> Option<String> {
+    role_name(chain, role).ok()
+}
+
+fn role_name(chain: Option<&[CertificateDer<'_>]>, role: Role) -> Result<String, RoleError> {
+    let name = name_in(chain, role).ok_or(RoleError::NoRole(role))?;
+    let other = match role {
+        Role::Edge => Role::Frontend,
+        Role::Frontend => Role::Edge,
+    };
+    match name_in(chain, other) {
+        None => Ok(name),
+        Some(_) => Err(RoleError::SeveralRoles(role)),
+    }
+}
+
+fn name_in(chain: Option<&[CertificateDer<'_>]>, role: Role) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(chain?.first()?).ok()?;
     let san = certificate.subject_alternative_name().ok()??;
     san.value.general_names.iter().find_map(|name| match name {
@@ -90,10 +109,7 @@ impl RoleVerifier {
         let refuse = |error: RoleError| CertificateError::Other(OtherError(Arc::new(error))).into();
         let chain: Vec<_> = [end_entity].into_iter().chain(intermediates).cloned().collect();
         self.anchors.verify(&chain, usage, now).map_err(|error| refuse(error.into()))?;
-        match peer_name(Some(&chain), self.role) {
-            Some(_) => Ok(()),
-            None => Err(refuse(RoleError::NoRole(self.role))),
-        }
+        role_name(Some(&chain), self.role).map(drop).map_err(refuse)
     }
 }
 

@@ -42,17 +42,18 @@ impl Authority {
     }
 
     fn issue(&self, uri: &str) -> Identity {
-        self.issue_with(uri, BOTH, 2049)
+        self.issue_with(&[uri], BOTH, 2049)
     }
 
     fn issue_with(
         &self,
-        uri: &str,
+        uris: &[&str],
         usages: &[ExtendedKeyUsagePurpose],
         last_year: i32,
     ) -> Identity {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        let name = |uri: &&str| SanType::URI((*uri).try_into().unwrap());
+        parameters.subject_alt_names = uris.iter().map(name).collect();
         parameters.extended_key_usages = usages.to_vec();
         parameters.not_before = date_time_ymd(2020, 1, 1);
         parameters.not_after = date_time_ymd(last_year, 1, 1);
@@ -146,6 +147,16 @@ fn neither_side_can_pose_as_the_other() {
 }
 
 #[test]
+fn a_certificate_of_both_roles_opens_neither_end() {
+    let ours = Authority::new();
+    let roles = ["spiffe://isthmus/edge/both", "spiffe://isthmus/frontend/both"];
+    let both = ours.issue_with(&roles, BOTH, 2049);
+    assert_frontend_refuses(shake(&both, &ours.frontend(), &ours), "SeveralRoles(Edge)");
+    assert_edge_refuses(shake(&ours.edge(), &both, &ours), "SeveralRoles(Frontend)");
+    assert_eq!(both.name_in(Role::Edge), None, "it is not configured either");
+}
+
+#[test]
 fn a_right_role_of_another_authority_opens_nothing() {
     let (ours, other) = (Authority::new(), Authority::new());
     assert_edge_refuses(shake(&ours.edge(), &other.frontend(), &ours), "Untrusted");
@@ -155,13 +166,13 @@ fn a_right_role_of_another_authority_opens_nothing() {
 #[test]
 fn a_certificate_that_has_expired_or_is_for_another_usage_opens_nothing() {
     let ours = Authority::new();
-    let expired = ours.issue_with("spiffe://isthmus/frontend/fe1", BOTH, 2021);
+    let expired = ours.issue_with(&["spiffe://isthmus/frontend/fe1"], BOTH, 2021);
     assert_edge_refuses(shake(&ours.edge(), &expired, &ours), "Expired");
     let server_only = [ExtendedKeyUsagePurpose::ServerAuth];
-    let no_client = ours.issue_with("spiffe://isthmus/frontend/fe1", &server_only, 2049);
+    let no_client = ours.issue_with(&["spiffe://isthmus/frontend/fe1"], &server_only, 2049);
     assert_edge_refuses(shake(&ours.edge(), &no_client, &ours), "Untrusted");
     let client_only = [ExtendedKeyUsagePurpose::ClientAuth];
-    let no_server = ours.issue_with("spiffe://isthmus/edge/edge1", &client_only, 2049);
+    let no_server = ours.issue_with(&["spiffe://isthmus/edge/edge1"], &client_only, 2049);
     assert_frontend_refuses(shake(&no_server, &ours.frontend(), &ours), "Untrusted");
 }
 

@@ -1,0 +1,55 @@
+//! What the front ends are told of a stream: that it is established, has ended, or failed.
+
+use link::wire::stream_report::{Direction, State};
+use link::wire::{Proof as WireProof, StreamReport};
+use xmpp_proto::stream::{DomainPair, Proof};
+
+/// Reports that a stream is established; `number` is ours, of this direction and pair.
+pub(super) fn established(
+    pair: &DomainPair,
+    direction: Direction,
+    number: u64,
+    proof: Proof,
+    tls_version: Option<u16>,
+) -> StreamReport {
+    StreamReport {
+        number,
+        proof: wire_proof(Some(proof)).into(),
+        tls_version: tls_version.unwrap_or_default().into(),
+        ..of(pair, direction, State::Established)
+    }
+}
+
+/// Reports the end of an established stream; a `reason` is for a person.
+pub(super) fn closed(
+    pair: &DomainPair,
+    direction: Direction,
+    number: u64,
+    reason: String,
+) -> StreamReport {
+    StreamReport { number, reason, ..of(pair, direction, State::Closed) }
+}
+
+/// Reports that a stream to a partner could not be established, and why, for a person.
+pub(super) fn failed(pair: &DomainPair, reason: String) -> StreamReport {
+    StreamReport { reason, ..of(pair, Direction::Outbound, State::Failed) }
+}
+
+/// Returns how the front ends are told of a proof, or of none.
+pub(super) const fn wire_proof(proof: Option<Proof>) -> WireProof {
+    match proof {
+        Some(Proof::External) => WireProof::SaslExternal,
+        Some(Proof::Certificate | Proof::Dialback) => WireProof::Dialback,
+        None => WireProof::None,
+    }
+}
+
+fn of(pair: &DomainPair, direction: Direction, state: State) -> StreamReport {
+    StreamReport {
+        local_domain: pair.local.as_str().to_owned(),
+        remote_domain: pair.remote.as_str().to_owned(),
+        direction: direction.into(),
+        state: state.into(),
+        ..StreamReport::default()
+    }
+}

@@ -1,0 +1,91 @@
+//! The open streams of one edge, as it tells them: so many, and beyond that only their number.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use link::wire::stream_report::{Direction, State};
+use link::wire::{Proof, StreamReport};
+use xmpp_proto::stream::DomainPair;
+
+use super::age;
+
+/// Streams of one edge that are listed; whatever an edge tells, it takes no more memory.
+pub(super) const LISTED_MAX: usize = 2_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    listed: BTreeMap<Key, Stream>,
+    /// How many more there are.
+    unlisted: u64,
+}
+
+/// Direction, pair and number.
+type Key = (i32, DomainPair, u64);
+
+#[derive(Debug)]
+struct Stream {
+    proof: Proof,
+    tls_version: u32,
+    since: Instant,
+}
+
+impl Streams {
+    pub(super) fn handle_report(&mut self, pair: DomainPair, report: &StreamReport, now: Instant) {
+        let key = (report.direction, pair, report.number);
+        match report.state() {
+            State::Established | State::Open => {
+                let age = Duration::from_millis(report.age_ms);
+                let stream = Stream {
+                    proof: report.proof(),
+                    tls_version: report.tls_version,
+                    since: now.checked_sub(age).unwrap_or(now),
+                };
+                if self.listed.len() < LISTED_MAX || self.listed.contains_key(&key) {
+                    self.listed.insert(key, stream);
+                } else {
+                    self.unlisted = self.unlisted.saturating_add(1);
+                }
+            }
+            State::Closed => {
+                if self.listed.remove(&key).is_none() {
+                    self.unlisted = self.unlisted.saturating_sub(1);
+                }
+            }
+            State::Failed | State::Unknown => {}
+        }
+    }
+
+    /// Shows each stream on a line of its own, each line after a line break.
+    pub(super) fn describe(&self, now: Instant) -> String {
+        let mut text = String::new();
+        for ((direction, pair, _), stream) in &self.listed {
+            let direction = match Direction::try_from(*direction) {
+                Ok(Direction::Inbound) => "inbound",
+                Ok(Direction::Outbound) => "outbound",
+                Ok(Direction::Unknown) | Err(_) => "unknown",
+            };
+            let proof = match stream.proof {
+                Proof::SaslExternal => "SASL EXTERNAL",
+                Proof::Dialback => "dialback",
+                Proof::None => "no proof",
+            };
+            let tls = match stream.tls_version {
+                0x0303 => "TLS 1.2",
+                0x0304 => "TLS 1.3",
+                _ => "TLS unknown",
+            };
+            let DomainPair { local, remote } = pair;
+            let for_so_long = age(now.saturating_duration_since(stream.since));
+            // A text takes every line.
+            let _ = write!(
+                text,
+                "\n  {direction}\t{local}\t{remote}\t{proof}\t{tls}\topen for {for_so_long}"
+            );
+        }
+        if self.unlisted > 0 {
+            let _ = write!(text, "\n  and {} more streams", self.unlisted);
+        }
+        text
+    }
+}
