@@ -13,7 +13,9 @@ require prosody lua-unbound \
   dnsmasq-base iproute2 iptables openssl procps \
   dpkg-dev systemd \
   gcc libc6-dev
+# For the containers; base-image.sh and images.sh make what they run on.
 require_docker
+require binutils debootstrap
 # Xz is Debian's, and nothing else in it has to be fast.
 cargo deb --version > /dev/null 2>&1 ||
   cargo install --quiet --locked --debug --no-default-features cargo-deb@3.8.0

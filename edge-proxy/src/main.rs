@@ -8,6 +8,7 @@ use edge_proxy::config::{self, Config};
 use edge_proxy::run::{self, Edge};
 use host::command;
 use host::exit::{Cause, Failure};
+use host::health;
 
 // Messages are allocated on one thread and freed on another, which the system's allocator is
 // slow at.
@@ -32,6 +33,8 @@ enum Action {
     Run,
     /// Reports every error of the configuration and its files, and starts nothing.
     Check,
+    /// Asks the running edge whether it is ready, at its internal address.
+    Health,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             command::say(&format!("{}: no errors", path.display()));
             Ok(())
         }
+        Action::Health => health::ask(config.internal_listen),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

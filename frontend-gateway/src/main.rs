@@ -13,6 +13,7 @@ use frontend_gateway::core::explanation::explain_offline;
 use frontend_gateway::run::{self, FrontEnd, Judged};
 use host::command;
 use host::exit::{Cause, Failure};
+use host::health;
 use xmpp_proto::jid::Jid;
 
 // Messages are allocated on one thread and freed on another, which the system's allocator is
@@ -42,6 +43,8 @@ enum Action {
     /// Reports every error of the configuration, its files, the policy and the store, and starts
     /// nothing.
     Check,
+    /// Asks the running front end whether it is ready, at its internal address.
+    Health,
     /// Shows what a policy document would change of the one in force.
     Plan {
         /// The policy document.
@@ -140,6 +143,7 @@ fn perform(config: &Config, path: &Path, action: Action) -> Result<(), Failure> 
             command::say(&format!("{}, with {policy}: no errors", path.display()));
             Ok(())
         }
+        Action::Health => health::ask(config.internal_listen),
         Action::Plan { policy } => {
             let (file, policy) = read_policy(&policy)?;
             ask(config, &Command::Plan { file, policy })

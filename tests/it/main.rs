@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod configuration;
+mod containers;
 mod deployment;
 mod faults;
 mod hostile;

@@ -394,6 +394,15 @@ fn launch_by(mut command: Command, name: &str, directory: &Path) -> Process {
     Process::start(name, directory, command)
 }
 
+/// The directory of the two programs.
+///
+/// # Panics
+///
+/// When they have not been built.
+pub fn programs() -> PathBuf {
+    binary("edge-proxy").parent().expect("a program is in a directory").to_owned()
+}
+
 /// The path of one of the two programs: the release build, which `tests/run.sh` makes;
 /// `ISTHMUS_PROGRAMS` names another directory.
 ///

@@ -49,6 +49,15 @@ impl<E: DeserializeOwned + Debug> Driver<E> {
     pub fn start(place: &Place, name: &str, script: &str) -> Self {
         let mut command = Command::new("/usr/bin/python3");
         command.arg("-B").arg(format!("{SCRIPTS}/{script}"));
+        Self::start_by(place, name, command)
+    }
+
+    /// Starts a script by a command of the test's own, such as one in a container.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start_by(place: &Place, name: &str, command: Command) -> Self {
         Self {
             process: Process::start(name, place.directory(), command),
             command_count: 0,

@@ -54,6 +54,19 @@ pub fn program_in_namespace(name: &str, arguments: &[&str], body: impl FnOnce(&P
     }
 }
 
+/// Runs the body of a test with a directory of its own, and the network of this machine.
+///
+/// # Panics
+///
+/// When the body does, and then the test's directory is kept.
+pub fn in_directory(body: impl FnOnce(&Place)) {
+    let directory = TempDir::with_prefix("isthmus-test-").expect("a directory can be made");
+    // Until the body has ended well.
+    let path = directory.keep();
+    body(&Place { directory: path.clone() });
+    fs::remove_dir_all(&path).expect("the test's directory can be removed");
+}
+
 /// What a test has to itself: a directory and a network.
 pub struct Place {
     directory: PathBuf,

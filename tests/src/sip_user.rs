@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 use std::path::Path;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -12,6 +13,9 @@ use crate::evidence::{BulkLog, BulkOrder, Progress};
 use crate::namespace::Place;
 use crate::process::Process;
 use crate::wait::Deadline;
+
+/// The script of the folder `drivers`.
+pub const SCRIPT: &str = "sip_user.py";
 
 /// How a user reaches a server.
 #[derive(Clone, Copy, Debug)]
@@ -144,8 +148,20 @@ impl SipUser {
     ///
     /// When it cannot be started.
     pub fn start(place: &Place, account: &Account<'_>) -> Self {
+        Self::start_with(Driver::start(place, &log_name(account), SCRIPT), account)
+    }
+
+    /// Starts the user agent by `command`, which runs the script elsewhere, such as in a container.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start_by(place: &Place, command: Command, account: &Account<'_>) -> Self {
+        Self::start_with(Driver::start_by(place, &log_name(account), command), account)
+    }
+
+    fn start_with(mut driver: Driver<Event>, account: &Account<'_>) -> Self {
         let Account { user, domain, password } = account;
-        let mut driver = Driver::start(place, &format!("{user}-{domain}"), "sip_user.py");
         driver.tell("identify", json!({ "user": user, "domain": domain, "password": password }));
         Self { driver, aor: account.aor() }
     }
@@ -399,6 +415,10 @@ impl SipUser {
     pub fn bulk_log(&mut self) -> BulkLog {
         self.driver.ask("bulk_report", json!({ "entries": true }))
     }
+}
+
+fn log_name(account: &Account<'_>) -> String {
+    format!("{}-{}", account.user, account.domain)
 }
 
 fn hex(bytes: &[u8]) -> String {

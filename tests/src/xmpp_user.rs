@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use crate::driver::Driver;
 use crate::evidence::{BulkLog, BulkOrder, Progress};
 use crate::namespace::Place;
 use crate::wait::Deadline;
+
+/// The script of the folder `drivers`.
+pub const SCRIPT: &str = "xmpp_user.py";
 
 /// A message to send; what is not given is left out of the stanza.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -150,9 +154,26 @@ impl XmppUser {
     ///
     /// When the server does not let the user in.
     pub fn connect(place: &Place, jid: &str, password: &str, server: Ipv4Addr) -> Self {
-        let name = jid.replace(['@', '/'], "-");
-        let mut user =
-            Self { driver: Driver::start(place, &name, "xmpp_user.py"), jid: jid.to_owned() };
+        Self::connect_with(Driver::start(place, &log_name(jid), SCRIPT), jid, password, server)
+    }
+
+    /// Connects an account by `command`, which runs the script elsewhere, such as in a container.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not let the user in.
+    pub fn connect_by(
+        place: &Place,
+        command: Command,
+        jid: &str,
+        password: &str,
+        server: Ipv4Addr,
+    ) -> Self {
+        Self::connect_with(Driver::start_by(place, &log_name(jid), command), jid, password, server)
+    }
+
+    fn connect_with(driver: Driver<Event>, jid: &str, password: &str, server: Ipv4Addr) -> Self {
+        let mut user = Self { driver, jid: jid.to_owned() };
         user.reconnect(password, server);
         user
     }
@@ -295,6 +316,10 @@ impl XmppUser {
     pub fn bulk_log(&mut self) -> BulkLog {
         self.driver.ask("bulk_report", json!({ "entries": true }))
     }
+}
+
+fn log_name(jid: &str) -> String {
+    jid.replace(['@', '/'], "-")
 }
 
 impl Stanza {

@@ -5,6 +5,7 @@
 //! - [`command`]: what the command lines share.
 //! - [`config`]: reads TOML and reports every error at once, with line and column.
 //! - [`exit`]: how a process ends, and its exit code.
+//! - [`health`]: asks the running process whether it is ready.
 //! - [`log`]: structured logs and the redaction of identities.
 //! - [`observe`]: `/metrics`, `/healthz` and `/readyz` on the internal address.
 //! - [`socket`]: one TCP or TLS connection with its buffers.
@@ -13,6 +14,7 @@
 pub mod command;
 pub mod config;
 pub mod exit;
+pub mod health;
 pub mod log;
 pub mod observe;
 pub mod socket;

@@ -5,9 +5,10 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use tests::account::Account;
-use tests::appliance::Setup;
+use tests::appliance::{Setup, run_command};
 use tests::namespace::in_namespace;
 use tests::test_ca::TestCa;
+use tests::wait::{Deadline, until};
 
 use super::ground::{Document, Ended, Ground};
 
@@ -176,5 +177,31 @@ fn a_command_without_a_front_end_says_where_it_looked() {
         let asked = ground.command(Document::Frontend, &["user", "list"]);
         let socket = ground.path("admin.socket");
         assert_one_line(&asked, UNAVAILABLE, &[&socket, "(admin.socket)"]);
+    });
+}
+
+#[test]
+fn health_says_whether_the_process_of_this_host_is_ready() {
+    let test = "configuration::resources::health_says_whether_the_process_of_this_host_is_ready";
+    in_namespace(test, |place| {
+        let ca = TestCa::new(place.directory(), "public-ca");
+        let mut appliance = Setup::default().start(place, &ca);
+        let ask = |program, file| {
+            let output = run_command(program, file, place.directory(), &["health"], "");
+            let said = [output.stdout, output.stderr].concat();
+            (output.status.code(), String::from_utf8_lossy(&said).trim_end().to_owned())
+        };
+        let ready = (Some(0), "ready".to_owned());
+        assert_eq!(ask("edge-proxy", "edge"), ready);
+        assert_eq!(ask("frontend-gateway", "frontend"), ready);
+        appliance.frontend().kill_9();
+        let (code, said) = ask("frontend-gateway", "frontend");
+        assert_eq!(code, UNAVAILABLE, "{said}");
+        assert!(said.contains("127.0.0.4:9090 (internal.listen)"), "{said}");
+        let waits = (UNAVAILABLE, "not ready: link: no front end is attached".to_owned());
+        until("an edge that misses its front end", Deadline::after_s(10), || {
+            let said = ask("edge-proxy", "edge");
+            if said == waits { Ok(()) } else { Err(format!("{said:?}")) }
+        });
     });
 }
