@@ -4,6 +4,7 @@
 mod opener;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -87,8 +88,6 @@ async fn converse<I: From<FlowInput>>(
 ) -> &'static str {
     let mut silent_until = tokio::time::Instant::now() + SILENCE_MAX;
     loop {
-        let write_until = connection.write_deadline().map(tokio::time::Instant::from_std);
-        let deadline = write_until.map_or(silent_until, |it| it.min(silent_until));
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -103,9 +102,10 @@ async fn converse<I: From<FlowInput>>(
                         return "the gateway has stopped";
                     }
                 }
+                Err(error) if error.kind() == ErrorKind::TimedOut => return "takes no bytes",
                 Err(_) => return "lost",
             },
-            () = tokio::time::sleep_until(deadline) => return "silent, or takes no bytes",
+            () = tokio::time::sleep_until(silent_until) => return "silent",
         }
         if connection.waiting_bytes() > WAITING_BYTES_MAX {
             return "too slow";

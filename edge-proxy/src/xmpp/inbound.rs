@@ -129,7 +129,7 @@ impl Driver {
             if self.ended.is_some() && self.connection.waiting_bytes() == 0 {
                 break;
             }
-            let due = [self.machine.poll_timeout(), self.connection.write_deadline(), self.ended];
+            let due = [self.machine.poll_timeout(), self.ended];
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             let attached = *self.around.attached.borrow();
             let reading = self.ended.is_none() && attached && self.has_room();
@@ -198,8 +198,7 @@ impl Driver {
     /// Returns whether the connection goes on.
     fn handle_timeout(&mut self) -> bool {
         let now = Instant::now();
-        let stalled = self.connection.write_deadline().is_some_and(|deadline| deadline <= now);
-        if stalled || self.ended.is_some_and(|until| until <= now) {
+        if self.ended.is_some_and(|until| until <= now) {
             return false;
         }
         let admitted = Arc::clone(&self.around.admitted.borrow());

@@ -166,16 +166,10 @@ impl Socket {
                 Ok(connection) => Progress::Secured(connection),
                 Err(error) => Progress::TlsFailed(error),
             },
-            Self::Connected(connection) => {
-                let stalled = connection.write_deadline().map(tokio::time::Instant::from_std);
-                tokio::select! {
-                    bytes = connection.progress(true) => match bytes {
-                        Ok(bytes) if !bytes.is_empty() => Progress::Bytes(bytes),
-                        Ok(_) | Err(_) => Progress::Lost,
-                    },
-                    () = sleep_until(stalled) => Progress::Lost,
-                }
-            }
+            Self::Connected(connection) => match connection.progress(true).await {
+                Ok(bytes) if !bytes.is_empty() => Progress::Bytes(bytes),
+                Ok(_) | Err(_) => Progress::Lost,
+            },
         }
     }
 }

@@ -5,12 +5,13 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 /// Bytes that are read at once.
@@ -112,17 +113,32 @@ impl Connection {
         self.output.len()
     }
 
-    /// Returns when the peer counts as lost unless it takes a byte before.
-    pub fn write_deadline(&self) -> Option<Instant> {
-        self.must_flush.then(|| self.progress + WRITE_STALL_MAX)
-    }
-
     /// Writes what waits and, if `reading`, returns the bytes that came; none are the end.
     ///
     /// Without `reading` it returns, with no bytes, once all is written. It may be dropped before
     /// it is done, and called again.
+    ///
+    /// # Errors
+    /// Fails when the connection is lost; with `TimedOut` when the peer takes no byte of those that
+    /// wait for [`WRITE_STALL_MAX`].
     pub async fn progress(&mut self, reading: bool) -> io::Result<Bytes> {
-        std::future::poll_fn(|context| self.poll_progress(context, reading)).await
+        loop {
+            let stalled_at = self.stalled_at();
+            let step = std::future::poll_fn(|context| self.poll_progress(context, reading));
+            let Some(stalled_at) = stalled_at else { return step.await };
+            if let Ok(result) = tokio::time::timeout_at(stalled_at, step).await {
+                return result;
+            }
+            // What waited then may have been written since.
+            if self.stalled_at().is_some_and(|at| at <= Instant::now()) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// Returns when the peer counts as lost unless it takes a byte before.
+    fn stalled_at(&self) -> Option<Instant> {
+        self.must_flush.then(|| self.progress + WRITE_STALL_MAX)
     }
 
     /// Writes what waits, ends our direction and waits for the peer to end its own.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
-use super::{CLOSING_BYTES_MAX, Connection};
+use super::{CLOSING_BYTES_MAX, Connection, WRITE_STALL_MAX};
 
 /// A connection and its peer's socket.
 async fn connected() -> (Connection, TcpStream) {
@@ -45,4 +46,25 @@ async fn a_peer_that_never_stops_writing_is_cut_off() {
     closing.await.expect("it does not read for ever").unwrap();
     drop(connection);
     assert!(flood.await.unwrap() > CLOSING_BYTES_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_has_taken_everything_may_be_silent_as_long_as_it_likes() {
+    let (mut connection, mut peer) = connected().await;
+    connection.send(&Bytes::from_static(b"hello"));
+    let reading = tokio::time::timeout(10 * WRITE_STALL_MAX, connection.progress(true));
+    assert!(reading.await.is_err(), "nothing came, and nothing was lost");
+    peer.write_all(b"here").await.unwrap();
+    assert_eq!(connection.progress(true).await.unwrap(), "here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_bytes_is_lost_after_a_while() {
+    let (mut connection, _peer) = connected().await;
+    // More than the buffers of both sockets hold.
+    connection.send(&Bytes::from(vec![b'x'; 64 * 1024 * 1024]));
+    let begin = Instant::now();
+    let error = connection.progress(true).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    assert!(begin.elapsed() >= WRITE_STALL_MAX, "{:?}", begin.elapsed());
 }
