@@ -342,7 +342,9 @@ impl Core {
             HomeEffect::Answer(id, response) => {
                 return self.gateway.handle_response(id, FinalResponse::from(&response), now);
             }
-            HomeEffect::Reachable(user) => return self.gateway.handle_reachable(&user, now),
+            HomeEffect::Reachable(user) => {
+                return self.gateway.handle_reachable(|it| *it == user, now);
+            }
             HomeEffect::Transmit(transmit) => CoreEffect::Transmit(transmit),
             HomeEffect::Close(flow) => CoreEffect::Close(flow),
             HomeEffect::Connect(flow, uri) => CoreEffect::Connect(flow, uri),
@@ -360,7 +362,9 @@ impl Core {
                 return self.gateway.handle_response(id, FinalResponse::from(&response), now);
             }
             NextHopEffect::Unanswered(id) => return self.gateway.handle_unanswered(id, now),
-            NextHopEffect::Reachable(user) => return self.gateway.handle_reachable(&user, now),
+            NextHopEffect::Reachable(users) => {
+                return self.gateway.handle_reachable(|user| users.contains(user), now);
+            }
             NextHopEffect::Restarted(name) => {
                 let policy = &self.policy;
                 let serves = |user: &Jid| {

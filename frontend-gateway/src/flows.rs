@@ -19,8 +19,8 @@ pub use opener::{MutualTls, Opener, OpenerSettings, Security};
 /// A device that has sent nothing for so long is gone: it registers at least every hour.
 const SILENCE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The most bytes that wait for a device before it counts as lost.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How many messages go out in one write.
+const BATCH_MAX: usize = 256;
 
 /// What happens on a flow.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ struct Flow {
     transport: Transport,
     peer: SocketAddr,
     names: Vec<String>,
+    /// The most bytes that the other end may leave waiting before it counts as lost.
+    waiting_bytes_max: usize,
 }
 
 /// Carries bytes between a peer and the core until one of the two ends it.
@@ -66,7 +68,7 @@ async fn carry<I: From<FlowInput>>(
     flow: Flow,
     inputs: &mpsc::Sender<I>,
 ) {
-    let Flow { id, transport, peer, names } = flow;
+    let Flow { id, transport, peer, names, waiting_bytes_max } = flow;
     let (commands, mut received) = mpsc::unbounded_channel();
     let Ok(local) = connection.local_address() else { return };
     let ends = Ends { local, peer };
@@ -74,7 +76,9 @@ async fn carry<I: From<FlowInput>>(
     if inputs.send(opened.into()).await.is_err() {
         return;
     }
-    let reason = converse(&mut connection, id, &mut received, inputs).await;
+    let reason = converse(&mut connection, id, waiting_bytes_max, &mut received, inputs).await;
+    // What is sent from here on goes nowhere.
+    drop(received);
     tracing::debug!(flow = id.0, %peer, reason, "a flow has ended");
     let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
     let _ = inputs.send(FlowInput::Closed { id }.into()).await;
@@ -83,17 +87,16 @@ async fn carry<I: From<FlowInput>>(
 async fn converse<I: From<FlowInput>>(
     connection: &mut Connection,
     id: FlowId,
+    waiting_bytes_max: usize,
     commands: &mut mpsc::UnboundedReceiver<Bytes>,
     inputs: &mpsc::Sender<I>,
 ) -> &'static str {
     let mut silent_until = tokio::time::Instant::now() + SILENCE_MAX;
+    let mut batch = Vec::new();
     loop {
         tokio::select! {
+            // What waits is written before more is taken, so that only a slow peer lets it grow.
             biased;
-            command = commands.recv() => match command {
-                Some(bytes) => connection.send(&bytes),
-                None => return "closed by the home",
-            },
             read = connection.progress(true) => match read {
                 Ok(bytes) if bytes.is_empty() => return "closed by the device",
                 Ok(bytes) => {
@@ -105,10 +108,16 @@ async fn converse<I: From<FlowInput>>(
                 Err(error) if error.kind() == ErrorKind::TimedOut => return "takes no bytes",
                 Err(_) => return "lost",
             },
+            count = commands.recv_many(&mut batch, BATCH_MAX) => {
+                if count == 0 {
+                    return "closed by the home";
+                }
+                if connection.waiting_bytes() > waiting_bytes_max {
+                    return "too slow";
+                }
+                batch.drain(..).for_each(|bytes| connection.send(&bytes));
+            },
             () = tokio::time::sleep_until(silent_until) => return "silent",
-        }
-        if connection.waiting_bytes() > WAITING_BYTES_MAX {
-            return "too slow";
         }
     }
 }
@@ -137,3 +146,6 @@ impl Flows {
         self.commands.remove(&id);
     }
 }
+
+#[cfg(test)]
+mod tests;

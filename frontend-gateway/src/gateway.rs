@@ -270,9 +270,9 @@ impl Gateway {
         self.commits.write(write);
     }
 
-    /// Tells the watcher anew, who could not be reached before.
-    pub fn handle_reachable(&mut self, watcher: &Jid, now: Now) {
-        self.s2x.renew(watcher);
+    /// Tells watchers anew who could not be reached before.
+    pub fn handle_reachable(&mut self, is_one: impl Fn(&Jid) -> bool, now: Now) {
+        self.s2x.renew(is_one);
         self.drain(now);
     }
 

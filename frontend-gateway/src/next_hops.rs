@@ -13,7 +13,7 @@ mod requests;
 mod tests;
 mod tries;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,8 +71,8 @@ pub enum NextHopEffect {
     Answer(ExchangeId, OutgoingResponse),
     /// A request of the gateway was sent and not answered: it is unknown whether it arrived.
     Unanswered(ExchangeId),
-    /// A user can be reached again whom a NOTIFY of the gateway could not be brought.
-    Reachable(Jid),
+    /// Users may be reached again whom a NOTIFY of the gateway could not be brought.
+    Reachable(BTreeSet<Jid>),
     /// The servers of this next hop may have forgotten their subscriptions.
     Restarted(Arc<str>),
 }
@@ -164,8 +164,11 @@ impl NextHops {
 
     /// Takes the policy that is in force from now on.
     pub fn set_policy(&mut self, policy: &Policy, now: Now) {
-        for flow in self.pool.set_policy(policy, now.instant) {
-            self.close(flow);
+        for (server, flow) in self.pool.set_policy(policy, now.instant) {
+            if let Some(flow) = flow {
+                self.close(flow);
+            }
+            self.fail_waiting(server, now);
         }
         self.unreached.retain(|_, next_hop| policy.next_hops.contains_key(next_hop));
         self.probe_due(now);
@@ -237,11 +240,11 @@ impl NextHops {
         for (id, failure) in self.framing.take_stalled(now.instant) {
             match failure {
                 Some(failure) => self.handle_failure(id, &failure),
-                None => self.effects.push_back(NextHopEffect::Close(id)),
+                None => self.end_flow(id),
             }
         }
         for id in self.strangers.take_due(now.instant) {
-            self.effects.push_back(NextHopEffect::Close(id));
+            self.end_flow(id);
         }
         while let Some((server, request)) = self.exchanges.take_expired(now.instant) {
             self.respond_status(server, &request, StatusCode::SERVICE_UNAVAILABLE, now);
@@ -282,8 +285,14 @@ impl NextHops {
             self.transmit(id, response.to_bytes());
         }
         if failure.close {
-            self.effects.push_back(NextHopEffect::Close(id));
+            self.end_flow(id);
         }
+    }
+
+    /// Has a flow closed, of which nothing more is read.
+    fn end_flow(&mut self, id: FlowId) {
+        self.framing.close(id);
+        self.effects.push_back(NextHopEffect::Close(id));
     }
 
     /// Closes a flow of ours, on which nothing more is awaited.

@@ -211,11 +211,14 @@ fn openers(config: &Config, inputs: &mpsc::Sender<Input>, tls: Option<MutualTls>
             // 0 is the flow between home and gateway.
             first_number: 1,
             count_max: config.home.as_ref().map_or(0, |home| home.connections_max),
+            waiting_bytes_max: 4 * 1024 * 1024,
         }),
         next_hops: opener(OpenerSettings {
             peers: "next_hop",
             first_number: next_hops::FLOWS,
             count_max: config.inside.as_ref().map_or(0, |inside| inside.connections_max),
+            // One carries what all the users of a server get.
+            waiting_bytes_max: 64 * 1024 * 1024,
         }),
         tls,
     }

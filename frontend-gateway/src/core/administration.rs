@@ -143,9 +143,13 @@ impl Core {
         match step {
             AdminStep::Apply { reply, policy, version, text } => {
                 self.applying = false;
-                self.policy = *policy;
+                let before = std::mem::replace(&mut self.policy, *policy);
                 self.policy_version = version;
                 self.next_hops.set_policy(&self.policy, now);
+                // Whoever serves them now knows nothing of the subscriptions.
+                let (old, new) = (&before.local_domains, &self.policy.local_domains);
+                let has_moved = |user: &Jid| old.get(user.domain()) != new.get(user.domain());
+                self.gateway.handle_restarted(has_moved, now);
                 self.push_admission();
                 tracing::info!(version, "a policy is in force");
                 self.reply(reply, Outcome::Done, text);

@@ -42,8 +42,10 @@ pub struct OpenerSettings {
     pub peers: &'static str,
     /// The number of the first flow that is opened to us.
     pub first_number: u64,
-    /// The most flows at a time.
+    /// The most flows at a time. Those that we open to servers do not count.
     pub count_max: usize,
+    /// The most bytes that the other end may leave waiting before it counts as lost.
+    pub waiting_bytes_max: usize,
 }
 
 /// TLS with next hops, in which both ends show who they are.
@@ -102,6 +104,7 @@ impl<I: From<FlowInput> + Send + 'static> Opener<I> {
             return tracing::warn!(%peer, peers, "a connection was refused: too many are open");
         };
         let id = FlowId(self.numbers.fetch_add(1, Ordering::Relaxed));
+        let waiting_bytes_max = self.settings.waiting_bytes_max;
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -120,49 +123,49 @@ impl<I: From<FlowInput> + Send + 'static> Opener<I> {
                 }
             }
             let names = proven_names(&connection, trust, peer);
-            carry(connection, Flow { id, transport, peer, names }, &inputs).await;
+            let flow = Flow { id, transport, peer, names, waiting_bytes_max };
+            carry(connection, flow, &inputs).await;
         });
     }
 
     /// Opens a flow to a device, or reports that it cannot be opened.
     pub fn open(&self, id: FlowId, uri: Uri) {
-        let connected = async move {
-            let (connection, peer) = connect(&uri).await?;
-            Ok((connection, Flow { id, transport: Transport::Tcp, peer, names: Vec::new() }))
+        let Some(place) = self.place() else {
+            return self.tell_closed(id, "too many connections are open");
         };
-        self.open_by(id, connected);
+        let waiting_bytes_max = self.settings.waiting_bytes_max;
+        self.open_by(id, place, async move {
+            let (connection, peer) = connect(&uri).await?;
+            let (transport, names) = (Transport::Tcp, Vec::new());
+            Ok((connection, Flow { id, transport, peer, names, waiting_bytes_max }))
+        });
     }
 
-    /// Opens a flow to a server of a next hop, or reports that it cannot be opened.
+    /// Opens a flow to a server of a next hop, or reports that it cannot be opened. It is the policy
+    /// that bounds how many there are.
     pub fn open_server(&self, id: FlowId, target: Target, tls: Option<MutualTls>) {
-        let connected = async move {
-            let connected = connect_server(id, &target, tls);
+        let place = Place::take(&self.count, self.settings.peers);
+        let waiting_bytes_max = self.settings.waiting_bytes_max;
+        self.open_by(id, place, async move {
+            let connected = connect_server(id, &target, tls, waiting_bytes_max);
             let result = tokio::time::timeout(CONNECT_SERVER_MAX, connected).await;
             result.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
-        };
-        self.open_by(id, connected);
+        });
     }
 
     fn open_by(
         &self,
         id: FlowId,
+        place: Place,
         connected: impl Future<Output = std::io::Result<(Connection, Flow)>> + Send + 'static,
     ) {
-        let (inputs, place) = (self.inputs.clone(), self.place());
-        let peers = self.settings.peers;
+        let (inputs, peers) = (self.inputs.clone(), self.settings.peers);
         tokio::spawn(async move {
-            match (place, connected.await) {
-                (Some(_place), Ok((connection, flow))) => carry(connection, flow, &inputs).await,
-                (place, result) => {
-                    let error = result.err().map(|error| error.to_string());
-                    let full = place.is_none();
-                    tracing::info!(
-                        flow = id.0,
-                        peers,
-                        error,
-                        full,
-                        "a connection cannot be opened"
-                    );
+            let _place = place;
+            match connected.await {
+                Ok((connection, flow)) => carry(connection, flow, &inputs).await,
+                Err(error) => {
+                    tracing::info!(flow = id.0, peers, %error, "a connection cannot be opened");
                     // The receiver is gone only while the process ends.
                     let _ = inputs.send(FlowInput::Closed { id }.into()).await;
                 }
@@ -170,8 +173,16 @@ impl<I: From<FlowInput> + Send + 'static> Opener<I> {
         });
     }
 
+    fn tell_closed(&self, id: FlowId, error: &str) {
+        let (inputs, peers) = (self.inputs.clone(), self.settings.peers);
+        tracing::info!(flow = id.0, peers, error, "a connection cannot be opened");
+        tokio::spawn(async move { inputs.send(FlowInput::Closed { id }.into()).await });
+    }
+
     fn place(&self) -> Option<Place> {
-        Place::take(&self.count, &self.settings)
+        let count_max = self.settings.count_max;
+        (self.count.load(Ordering::Relaxed) < count_max)
+            .then(|| Place::take(&self.count, self.settings.peers))
     }
 }
 
@@ -193,6 +204,7 @@ async fn connect_server(
     id: FlowId,
     target: &Target,
     tls: Option<MutualTls>,
+    waiting_bytes_max: usize,
 ) -> std::io::Result<(Connection, Flow)> {
     let socket = match &target.host {
         Host::Name(name) => TcpStream::connect((name.as_str(), target.port)).await,
@@ -209,7 +221,8 @@ async fn connect_server(
         connection.connect_tls(&tls.connector, name).await?;
         names = proven_names(&connection, Some(&tls.trust), peer);
     }
-    Ok((connection, Flow { id, transport: target.transport, peer, names }))
+    let transport = target.transport;
+    Ok((connection, Flow { id, transport, peer, names, waiting_bytes_max }))
 }
 
 /// One of the flows that may be open.
@@ -219,12 +232,10 @@ struct Place {
 }
 
 impl Place {
-    fn take(count: &Arc<AtomicUsize>, settings: &OpenerSettings) -> Option<Self> {
-        let room = |count| (count < settings.count_max).then_some(count + 1);
-        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        let peers = settings.peers;
+    fn take(count: &Arc<AtomicUsize>, peers: &'static str) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
         metrics::gauge!("gateway_inside_connections", "peers" => peers).increment(1.0);
-        Some(Self { count: Arc::clone(count), peers })
+        Self { count: Arc::clone(count), peers }
     }
 }
 

@@ -298,7 +298,7 @@ impl S2xSubscriptions {
     }
 
     /// Tells a watcher anew what it may have missed.
-    pub(super) fn renew(&mut self, watcher: &Jid) {
-        self.for_each_dialog(|watch| watch.watcher == *watcher, |it| it.throttle.change());
+    pub(super) fn renew(&mut self, is_one: impl Fn(&Jid) -> bool) {
+        self.for_each_dialog(|watch| is_one(&watch.watcher), |it| it.throttle.change());
     }
 }

@@ -14,7 +14,7 @@ use super::requests::Asked;
 use super::watch::Watch;
 use super::x2s_watches::Leaving;
 use super::{GRUU, Gateway, RequestPurpose};
-use crate::address::{AddressError, x2s_address};
+use crate::address::{AddressError, s2x_address, x2s_address};
 use crate::clock::Now;
 use crate::denial::Denial;
 use crate::facts::Facts;
@@ -145,7 +145,10 @@ impl Gateway {
         let call_id = request.call_id().as_str();
         // RFC 6665 s.4.1.3: one that belongs to no subscription of ours is nobody's.
         let (watch, subscriber) = self.x2s.by_call_id(call_id).ok_or_else(unknown_subscription)?;
-        if !subscriber.is_addressed_by(request) {
+        // RFC 6665 s.4.4.1: whoever knows the identifiers may still be of another domain.
+        let from = s2x_address(request.from().uri()).ok();
+        let is_its_own = from.is_some_and(|it| it.domain() == watch.presentity.domain());
+        if !is_its_own || !subscriber.is_addressed_by(request) {
             return Err(unknown_subscription().into());
         }
         let document = match request.body().is_empty() {

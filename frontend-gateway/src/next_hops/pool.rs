@@ -1,6 +1,6 @@
 //! The servers of all next hops: which are in service, on which flow, and whose turn it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,15 @@ use crate::policy::next_hop::{NextHop, ServerAddress, Trust};
 
 /// The longest that a server is passed over because it said so.
 const BUSY_MAX: Duration = Duration::from_secs(60);
+
+/// The wait before a server is connected to again that could not be reached.
+const RECONNECT_WAIT: Duration = Duration::from_secs(1);
+
+/// The wait before the subscriptions with a next hop are begun anew once more.
+const RESTART_WAIT: Duration = Duration::from_secs(60);
+
+/// Requests that one server has and has not answered. All servers share the transactions.
+const OPEN_TRIES_MAX: usize = 20_000;
 
 /// The number of a server; never given to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +49,7 @@ struct Member {
     servers: Vec<PoolServerId>,
     /// A server that was in service has been lost since the subscriptions were last begun anew.
     is_stale: bool,
+    restarted_at: Option<Instant>,
 }
 
 /// One server.
@@ -52,6 +62,10 @@ pub(super) struct Server {
     pub(super) probe: Probe,
     /// Where it was last connected to.
     pub(super) peer: Option<SocketAddr>,
+    /// When the connection was opened, or could not be.
+    pub(super) link_since: Option<Instant>,
+    /// Requests that it has and has not answered.
+    open_tries: usize,
     /// It asked not to be asked before (RFC 3261 s.21.5.4).
     busy_until: Option<Instant>,
 }
@@ -113,21 +127,37 @@ impl Server {
 }
 
 impl Pool {
-    /// Takes a policy: servers that it still names as they were stay as they are. Returns the flows
-    /// of the others.
-    pub(super) fn set_policy(&mut self, policy: &Policy, now: Instant) -> Vec<FlowId> {
+    /// Takes a policy: servers that it still names as they were stay as they are. Returns the
+    /// others, each with its flow.
+    pub(super) fn set_policy(
+        &mut self,
+        policy: &Policy,
+        now: Instant,
+    ) -> Vec<(PoolServerId, Option<FlowId>)> {
         let mut old = std::mem::take(&mut self.next_hops);
         for (name, terms) in &policy.next_hops {
-            let before = old.remove(name).filter(|before| before.terms.trust == terms.trust);
-            let is_stale = before.as_ref().is_some_and(|before| before.is_stale);
-            let kept = before.map(|before| before.servers).unwrap_or_default();
-            let servers = terms.servers.iter().map(|it| self.place(name, it, &kept, now)).collect();
-            let member = Member { terms: terms.clone(), servers, is_stale };
+            let before = old.remove(name);
+            let (mut is_stale, mut restarted_at, mut kept) = (false, None, Vec::new());
+            if let Some(before) = before {
+                (is_stale, restarted_at) = (before.is_stale, before.restarted_at);
+                if before.terms.trust == terms.trust {
+                    kept = before.servers;
+                } else {
+                    is_stale = true;
+                }
+            }
+            let servers: Vec<_> =
+                terms.servers.iter().map(|it| self.place(name, it, &kept, now)).collect();
+            is_stale |= kept.iter().any(|id| !servers.contains(id));
+            let member = Member { terms: terms.clone(), servers, is_stale, restarted_at };
             self.next_hops.insert(Arc::clone(name), member);
+            self.show_in_service(name);
         }
-        let named: Vec<_> = self.next_hops.values().flat_map(|it| &it.servers).copied().collect();
+        old.keys().for_each(|name| show_in_service(name, 0));
+        let named: BTreeSet<_> =
+            self.next_hops.values().flat_map(|it| &it.servers).copied().collect();
         let lost: Vec<_> = self.servers.keys().filter(|id| !named.contains(id)).copied().collect();
-        lost.into_iter().filter_map(|id| self.remove(id)).collect()
+        lost.into_iter().map(|id| (id, self.remove(id))).collect()
     }
 
     fn place(
@@ -142,6 +172,10 @@ impl Pool {
                 && (&server.address.host, server.address.port) == (&address.host, address.port)
             {
                 server.address = address.clone();
+                if server.probe == Probe::Waiting {
+                    // The policy may say how often anew.
+                    self.probes.set(id, Some(now));
+                }
                 return *id;
             }
         }
@@ -154,6 +188,8 @@ impl Pool {
             link: Link::None,
             probe: Probe::Waiting,
             peer: None,
+            link_since: None,
+            open_tries: 0,
             busy_until: None,
         };
         self.servers.insert(id, server);
@@ -166,6 +202,30 @@ impl Pool {
         let flow = self.servers.remove(&id)?.flow()?;
         self.by_flow.remove(&flow);
         Some(flow)
+    }
+
+    /// Returns the link to a server, unless it was found not to be there just now, or has more
+    /// requests than it answers.
+    pub(super) fn usable_link(&self, id: PoolServerId, now: Instant) -> Option<Link> {
+        let server = self.servers.get(&id)?;
+        let is_lost = server.link == Link::None
+            && matches!(server.state, State::OutOfService(_))
+            && server.link_since.is_some_and(|since| now < since + RECONNECT_WAIT);
+        (!is_lost && server.open_tries < OPEN_TRIES_MAX).then_some(server.link)
+    }
+
+    /// Notes that a server was sent a request.
+    pub(super) fn note_sent(&mut self, id: PoolServerId) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.open_tries += 1;
+        }
+    }
+
+    /// Notes that a request has ended that a server was sent.
+    pub(super) fn note_ended(&mut self, id: PoolServerId) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.open_tries = server.open_tries.saturating_sub(1);
+        }
     }
 
     pub(super) fn get_mut(&mut self, id: PoolServerId) -> Option<&mut Server> {
@@ -222,13 +282,18 @@ impl Pool {
         let is_new = server.state != state;
         let was_in_service = server.state == State::InService;
         server.state = state;
-        let Some(member) = self.next_hops.get_mut(&server.next_hop) else { return false };
-        member.is_stale |= was_in_service && is_new;
-        let of_member = member.servers.iter().filter_map(|id| self.servers.get(id));
-        let in_service = of_member.filter(|it| it.state == State::InService).count();
-        let labels = [("next_hop", member.terms.name.to_string())];
-        metrics::gauge!("gateway_next_hop_servers_in_service", &labels).set(in_service as f64);
+        let next_hop = Arc::clone(&server.next_hop);
+        if let Some(member) = self.next_hops.get_mut(&next_hop) {
+            member.is_stale |= was_in_service && is_new;
+        }
+        self.show_in_service(&next_hop);
         is_new
+    }
+
+    fn show_in_service(&self, name: &str) {
+        let ids = self.next_hops.get(name).map(|it| it.servers.as_slice()).unwrap_or_default();
+        let servers = ids.iter().filter_map(|id| self.servers.get(id));
+        show_in_service(name, servers.filter(|it| it.state == State::InService).count());
     }
 
     /// Takes a 503 of a server: it is passed over for the time that it names.
@@ -253,9 +318,23 @@ impl Pool {
         }
     }
 
-    /// Says once whether a server of this next hop may have forgotten what it knew.
-    pub(super) fn take_stale(&mut self, name: &str) -> bool {
-        self.next_hops.get_mut(name).is_some_and(|it| std::mem::take(&mut it.is_stale))
+    /// Says once whether a server of this next hop may have forgotten what it knew; not too often,
+    /// since all that are told begin anew.
+    pub(super) fn take_stale(&mut self, name: &str, now: Instant) -> bool {
+        let Some(member) = self.next_hops.get_mut(name) else { return false };
+        let is_early = member.restarted_at.is_some_and(|at| now < at + RESTART_WAIT);
+        if !member.is_stale || is_early {
+            return false;
+        }
+        member.is_stale = false;
+        member.restarted_at = Some(now);
+        true
+    }
+
+    /// Returns the server of a next hop at a place that a URI names.
+    pub(super) fn server_at(&self, name: &str, place: (&Host, u16)) -> Option<PoolServerId> {
+        let is_there = |id: &PoolServerId| self.servers.get(id).is_some_and(|it| it.is_at(place));
+        self.next_hops.get(name)?.servers.iter().copied().find(is_there)
     }
 
     /// Returns the servers of a next hop in the order in which they are asked. `draw` gives a
@@ -299,6 +378,11 @@ impl Pool {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.probes.next()
     }
+}
+
+fn show_in_service(name: &str, count: usize) {
+    let labels = [("next_hop", name.to_owned())];
+    metrics::gauge!("gateway_next_hop_servers_in_service", &labels).set(count as f64);
 }
 
 /// Returns servers of one priority in an order in which each comes first as often as its share of

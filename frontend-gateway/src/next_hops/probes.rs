@@ -1,5 +1,6 @@
 //! Whether servers are there: connections opened, OPTIONS sent, answers awaited.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sip_proto::Method;
@@ -18,16 +19,23 @@ use crate::policy::next_hop::Trust;
 const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// The wait before a connection that ended is opened again.
-const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+const REOPEN_WAIT: Duration = Duration::from_millis(500);
+
+/// A connection that has lived for so long was none that its server closes at once.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 impl NextHops {
     /// Probes the servers whose time has come, and gives up those that have not answered.
     pub(super) fn probe_due(&mut self, now: Now) {
         for id in self.pool.probes.take_due(now.instant) {
-            match self.pool.get_mut(id).map(|server| server.probe) {
-                Some(Probe::Waiting) => self.begin_probe(id, now),
-                Some(Probe::Connecting) => self.lose(id, "cannot be connected to in time", now),
-                Some(Probe::Asked(_)) => self.lose(id, "does not answer OPTIONS", now),
+            match self.pool.get_mut(id).map(|server| (server.probe, server.link)) {
+                Some((Probe::Waiting, _)) => self.begin_probe(id, now),
+                // There was no room for OPTIONS, which says nothing of the server.
+                Some((Probe::Connecting, Link::Open(_))) => self.begin_probe(id, now),
+                Some((Probe::Connecting, _)) => {
+                    self.lose(id, "cannot be connected to in time", now);
+                }
+                Some((Probe::Asked(_), _)) => self.lose(id, "does not answer OPTIONS", now),
                 None => {}
             }
         }
@@ -74,6 +82,7 @@ impl NextHops {
         self.pool.set_link(id, Link::Open(flow));
         if let Some(server) = self.pool.get_mut(id) {
             server.peer = Some(peer);
+            server.link_since = Some(now.instant);
         }
         if is_awaited {
             self.ask_for_life(id, flow, now);
@@ -85,26 +94,33 @@ impl NextHops {
     pub(super) fn server_closed(&mut self, id: PoolServerId, was_open: bool, now: Now) {
         let Some(server) = self.pool.get_mut(id) else { return };
         let answered_before = server.probe == Probe::Waiting && server.state == State::InService;
-        if !(was_open && answered_before) {
+        let settled_at = server.link_since.map(|since| since + SETTLED_AFTER);
+        let was_settled = settled_at.is_some_and(|at| at <= now.instant);
+        if !(was_open && answered_before && was_settled) {
             let cause = if was_open { "closes its connection" } else { "cannot be connected to" };
             return self.lose(id, cause, now);
         }
         // Servers close idle connections; and they may have been started anew.
         self.pool.mark_stale(id);
         self.pool.set_link(id, Link::None);
-        self.pool.probes.set(&id, Some(now.instant + RECONNECT_WAIT));
+        self.pool.probes.set(&id, Some(now.instant + REOPEN_WAIT));
         self.fail_waiting(id, now);
     }
 
     /// Takes a server out of service, until a probe is answered.
     fn lose(&mut self, id: PoolServerId, cause: &str, now: Now) {
         let Some(server) = self.pool.get_mut(id) else { return };
-        server.probe = Probe::Waiting;
+        let was_probed = std::mem::replace(&mut server.probe, Probe::Waiting) != Probe::Waiting;
+        let is_known = matches!(server.state, State::OutOfService(_));
+        server.link_since = Some(now.instant);
         let (next_hop, address) = (server.next_hop.clone(), server.address.to_string());
         let flow = server.flow();
         self.pool.set_link(id, Link::None);
-        let again_at = now.instant + self.pool.probe_interval(id);
-        self.pool.probes.set(&id, Some(again_at));
+        if was_probed || !is_known {
+            // A request that found it lost once more does not put the next probe off.
+            let again_at = now.instant + self.pool.probe_interval(id);
+            self.pool.probes.set(&id, Some(again_at));
+        }
         if self.pool.set_state(id, State::OutOfService(cause.to_owned())) {
             tracing::warn!(%next_hop, server = address, cause, "a server is out of service");
         }
@@ -154,13 +170,22 @@ impl NextHops {
         server.probe = Probe::Waiting;
         let (next_hop, address) = (server.next_hop.clone(), server.address.to_string());
         self.pool.probes.set(&id, Some(again_at));
-        if self.pool.set_state(id, State::InService) {
+        let is_new = self.pool.set_state(id, State::InService);
+        if is_new {
             tracing::info!(%next_hop, server = address, "a server is in service");
         }
-        if self.pool.take_stale(&next_hop) {
+        let is_restarted = self.pool.take_stale(&next_hop, now.instant);
+        if is_restarted {
             self.effects.push_back(NextHopEffect::Restarted(next_hop.clone()));
         }
-        let reachable = self.unreached.extract_if(.., |_, of| *of == next_hop);
-        self.effects.extend(reachable.map(|(user, _)| NextHopEffect::Reachable(user)));
+        // Not whenever a server shows that it is there: the device of such a user may be what does
+        // not answer.
+        if is_new || is_restarted {
+            let reachable = self.unreached.extract_if(.., |_, of| *of == next_hop);
+            let reachable: BTreeSet<_> = reachable.map(|(user, _)| user).collect();
+            if !reachable.is_empty() {
+                self.effects.push_back(NextHopEffect::Reachable(reachable));
+            }
+        }
     }
 }

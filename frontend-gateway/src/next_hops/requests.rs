@@ -77,7 +77,7 @@ impl NextHops {
                 self.deny(server, request, &denial, now);
                 // It is told before it is closed.
                 self.drain(now);
-                self.effects.push_back(NextHopEffect::Close(flow));
+                self.end_flow(flow);
             }
             Arrival::Absorbed => {}
             Arrival::Overloaded => {

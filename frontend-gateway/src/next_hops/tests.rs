@@ -246,7 +246,9 @@ impl Stage {
                     self.answers.push(response);
                 }
                 NextHopEffect::Unanswered(id) => self.end(id, Outcome::Unanswered),
-                NextHopEffect::Reachable(user) => self.reachable.push(user.to_string()),
+                NextHopEffect::Reachable(users) => {
+                    self.reachable.extend(users.iter().map(ToString::to_string));
+                }
                 NextHopEffect::Restarted(name) => self.restarted.push(name.to_string()),
             }
         }

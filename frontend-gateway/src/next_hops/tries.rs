@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sip_proto::header::{RecordRoute, Route};
 use sip_proto::message::{FinalResponse, OutgoingRequest, OutgoingResponse, Request};
-use sip_proto::transaction::{Flow, FlowId, Transport};
+use sip_proto::transaction::{Flow, FlowId, TIMER_F, Transport};
 use sip_proto::uri::{Host, Uri};
 use sip_proto::{Method, Refusal, StatusCode};
 use xmpp_proto::jid::Jid;
@@ -57,10 +57,11 @@ struct Trying {
     untried: VecDeque<PoolServerId>,
     /// Servers that have not answered.
     under_way: usize,
-    was_sent: bool,
-    /// What a server answered that cannot take it now.
-    busy: Option<OutgoingResponse>,
-    give_up_at: Option<Instant>,
+    /// A server has got it and not answered.
+    is_unknown: bool,
+    /// The first refusal, while another server may still take it.
+    refusal: Option<OutgoingResponse>,
+    give_up_at: Instant,
 }
 
 impl Tries {
@@ -107,21 +108,26 @@ impl NextHops {
                 % below
         };
         let preferred = preferred.as_ref().map(|(host, port)| (host, *port));
-        let untried = self.pool.in_order(&next_hop.name, preferred, now.instant, draw);
+        let mut untried = self.pool.in_order(&next_hop.name, preferred, now.instant, draw);
+        let is_notify = *request.method() == Method::Notify;
+        // RFC 3261 s.12.2.1.1: another server would send it on to the one that is on the route, or
+        // does not know the dialog and ends it.
+        let on_route = preferred.filter(|_| is_notify && !routes.is_empty());
+        let holder = on_route.and_then(|place| self.pool.server_at(&next_hop.name, place));
+        untried.retain(|id| holder.is_none_or(|holder| *id == holder));
         let mut onward = forward::request(request, request.uri())?;
         if !routes.is_empty() {
             onward.headers_mut().push(&Route(routes));
         }
-        let is_notify = *request.method() == Method::Notify;
         let trying = Trying {
             received: request.clone(),
             onward,
             next_hop: Arc::clone(&next_hop.name),
             untried: untried.into(),
             under_way: 0,
-            was_sent: false,
-            busy: None,
-            give_up_at: is_notify.then(|| now.instant + NOTIFY_MAX),
+            is_unknown: false,
+            refusal: None,
+            give_up_at: now.instant + if is_notify { NOTIFY_MAX } else { TIMER_F },
         };
         self.tries.all.insert(id, trying);
         Ok(())
@@ -132,7 +138,7 @@ impl NextHops {
         loop {
             let Some(trying) = self.tries.all.get_mut(&id) else { return };
             let Some(server) = trying.untried.pop_front() else { break };
-            let Some(link) = self.pool.get_mut(server).map(|server| server.link) else { continue };
+            let Some(link) = self.pool.usable_link(server, now.instant) else { continue };
             trying.under_way += 1;
             match link {
                 Link::Open(flow) => self.send_try(id, server, flow, now),
@@ -149,7 +155,7 @@ impl NextHops {
             return self.end_untaken(id);
         }
         let next = (!trying.untried.is_empty()).then(|| now.instant + TRY_MAX);
-        let deadline = [next, trying.give_up_at].into_iter().flatten().min();
+        let deadline = next.into_iter().chain([trying.give_up_at]).min();
         self.tries.deadlines.set(&id, deadline);
     }
 
@@ -165,7 +171,7 @@ impl NextHops {
         }
         match self.layer.send_request(&request, Flow { id: flow, transport }, now.instant) {
             Ok(client) => {
-                trying.was_sent = true;
+                self.pool.note_sent(server);
                 self.purposes.insert(client, Purpose::Try(id, server));
             }
             Err(error) => {
@@ -197,20 +203,34 @@ impl NextHops {
         outcome: Outcome<'_>,
         now: Now,
     ) {
+        if !matches!(outcome, Outcome::Unsent) {
+            self.pool.note_ended(server);
+        }
         let Some(trying) = self.tries.all.get_mut(&id) else { return };
         trying.under_way = trying.under_way.saturating_sub(1);
         match outcome {
             // RFC 3263 s.4.3: the next server may be able to.
             Outcome::Response(response) if response.status == StatusCode::SERVICE_UNAVAILABLE => {
-                trying.busy = Some(forward::response(&trying.received, response));
+                let refusal = forward::response(&trying.received, response);
+                trying.refusal.get_or_insert(refusal);
                 self.pool.note_busy(server, response, now.instant);
             }
-            Outcome::Response(response) => {
+            // A server that was asked before may still be bringing it to the user.
+            Outcome::Response(response)
+                if !response.status.is_success() && trying.under_way > 0 =>
+            {
+                trying.refusal = Some(forward::response(&trying.received, response));
+                return;
+            }
+            Outcome::Response(response) if response.status.is_success() || !trying.is_unknown => {
                 let answer = forward::response(&trying.received, response);
                 self.end(id);
                 return self.effects.push_back(NextHopEffect::Answer(id, answer));
             }
-            Outcome::Unanswered | Outcome::Unsent => {}
+            // It may have arrived by way of the server that did not answer.
+            Outcome::Response(_) => return self.end_untaken(id),
+            Outcome::Unanswered => trying.is_unknown = true,
+            Outcome::Unsent => {}
         }
         if !trying.untried.is_empty() {
             let labels = [("next_hop", trying.next_hop.to_string())];
@@ -223,9 +243,9 @@ impl NextHops {
     pub(super) fn handle_try_timeouts(&mut self, now: Now) {
         for id in self.tries.deadlines.take_due(now.instant) {
             let Some(trying) = self.tries.all.get(&id) else { continue };
-            match trying.give_up_at {
-                Some(at) if at <= now.instant => self.end_untaken(id),
-                Some(_) | None => self.try_next(id, now),
+            match trying.give_up_at <= now.instant {
+                true => self.end_untaken(id),
+                false => self.try_next(id, now),
             }
         }
     }
@@ -233,16 +253,17 @@ impl NextHops {
     /// Ends a request that no server has taken.
     fn end_untaken(&mut self, id: ExchangeId) {
         let Some(trying) = self.end(id) else { return };
-        let Trying { received, next_hop, was_sent, busy, .. } = trying;
+        let Trying { received, next_hop, under_way, is_unknown, refusal, .. } = trying;
         let is_notify = *received.method() == Method::Notify;
+        let is_unknown = is_unknown || under_way > 0;
         if is_notify && let Some(watcher) = user_of(received.to().uri()) {
             self.unreached.insert(watcher, next_hop);
         }
-        let effect = match busy {
-            Some(response) => NextHopEffect::Answer(id, response),
-            None if was_sent && !is_notify => NextHopEffect::Unanswered(id),
+        let effect = match refusal {
+            Some(response) if !is_unknown => NextHopEffect::Answer(id, response),
+            _ if is_unknown && !is_notify => NextHopEffect::Unanswered(id),
             // This keeps a subscription: its watcher may come back.
-            None => {
+            Some(_) | None => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let response = OutgoingResponse::to(&received, status, Some(&self.ids.tag()))
                     .with_reason_phrase("Next Hop Not Reachable");

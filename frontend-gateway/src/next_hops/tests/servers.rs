@@ -60,15 +60,78 @@ fn an_error_to_options_takes_a_server_out_of_service() {
 #[test]
 fn a_connection_that_ends_is_opened_again_and_subscriptions_are_begun_anew() {
     let mut stage = Stage::in_service();
+    for restarts in [1, 1, 2] {
+        stage.advance_with(15, &[A, B]);
+        stage.close(stage.flows[A]);
+        assert!(stage.next_hops.describe("pool").1.starts_with("192.0.2.1:5060 in service"));
+        stage.advance(std::time::Duration::from_millis(500));
+        stage.accept(A);
+        stage.answer_probe(A);
+        assert_eq!(stage.restarted.len(), restarts, "once a minute at most");
+        if restarts == 1 {
+            stage.advance_with(20, &[A, B]);
+        }
+    }
+    stage.advance_with(120, &[A, B]);
+    assert_eq!(stage.restarted.len(), 3);
+}
+
+#[test]
+fn a_server_that_closes_what_it_has_just_answered_is_out_of_service() {
+    let mut stage = Stage::in_service();
     stage.close(stage.flows[A]);
-    assert!(stage.next_hops.describe("pool").1.starts_with("192.0.2.1:5060 in service"));
-    assert!(stage.restarted.is_empty());
-    stage.advance(std::time::Duration::from_millis(500));
+    assert!(stage.next_hops.describe("pool").1.starts_with("192.0.2.1:5060 closes its connection"));
+    stage.advance_with(9, &[B]);
+    assert!(stage.connecting.iter().all(|(_, it)| it.host.to_string() != "192.0.2.1"));
+}
+
+#[test]
+fn requests_do_not_connect_to_a_lost_server_without_end_nor_put_its_probe_off() {
+    let mut stage = Stage::new();
+    for server in [A, B] {
+        stage.refuse(server);
+    }
+    let mut connections = 0;
+    for _ in 0..90 {
+        stage.advance(std::time::Duration::from_millis(100));
+        for _ in 0..5 {
+            stage.say();
+        }
+        for server in [A, B] {
+            let host = server.split(':').next().unwrap();
+            if stage.connecting.iter().any(|(_, target)| target.host.to_string() == host) {
+                connections += 1;
+                stage.refuse(server);
+            }
+        }
+    }
+    assert!((10..=20).contains(&connections), "{connections} in nine seconds");
+    assert_eq!(stage.outcomes.len(), 450);
+    assert!(stage.outcomes.values().all(|it| *it == Outcome::Answered(503)));
+    stage.advance_s(1);
     stage.accept(A);
     stage.answer_probe(A);
-    assert_eq!(stage.restarted, ["pool"]);
-    stage.advance_with(60, &[A, B]);
-    assert_eq!(stage.restarted, ["pool"], "once");
+    assert!(stage.next_hops.describe("pool").0, "it was probed in its time");
+}
+
+#[test]
+fn a_request_that_waits_for_a_server_that_the_policy_drops_goes_to_another_one() {
+    let mut stage = Stage::new();
+    let id = stage.say();
+    stage.accept(B);
+    assert!(stage.sent.values().flatten().count() == 1, "only OPTIONS went out");
+    stage.answer_probe(B);
+    let without_a =
+        super::POLICY.replace("[[next_hop.server]]\naddress = \"192.0.2.1:5060\"\n", "");
+    stage.policy = policy(&without_a);
+    stage.next_hops.set_policy(&stage.policy, stage.clock.now);
+    stage.collect();
+    stage.advance_with(1, &[B]);
+    let request = stage.take(B);
+    stage.answer(B, &request, 200, &[]);
+    assert_eq!(stage.outcomes[&id], Outcome::Answered(200));
+    stage.advance_with(61, &[B]);
+    assert_eq!(stage.restarted, ["pool"], "what was with the other one is begun anew");
 }
 
 #[test]
@@ -119,6 +182,7 @@ fn a_changed_policy_keeps_what_stays_and_drops_what_is_gone() {
     stage.collect();
     assert_eq!(stage.closed, [stage.flows[A]]);
     assert_eq!(stage.next_hops.describe("pool"), (true, "192.0.2.2:5060 in service".to_owned()));
+    stage.sent.clear();
     stage.say();
     stage.take(B);
     stage.policy = policy(super::POLICY);

@@ -75,6 +75,48 @@ fn a_silent_server_may_still_answer_while_the_next_one_is_tried() {
 }
 
 #[test]
+fn a_refusal_of_the_next_server_does_not_end_what_the_first_may_still_bring() {
+    for code in [404, 480, 482, 500, 503] {
+        let mut stage = Stage::in_service();
+        let id = stage.say();
+        let slow = stage.take(A);
+        stage.advance_s(5);
+        let request = stage.take(B);
+        stage.answer(B, &request, code, &[]);
+        assert!(stage.outcomes.is_empty(), "{code}");
+        stage.answer(A, &slow, 200, &[]);
+        assert_eq!(stage.outcomes[&id], Outcome::Answered(200), "{code}");
+
+        let mut stage = Stage::in_service();
+        let lost = stage.say();
+        stage.take(A);
+        stage.advance_s(5);
+        let request = stage.take(B);
+        stage.answer(B, &request, code, &[]);
+        stage.close(stage.flows[A]);
+        assert_eq!(stage.outcomes[&lost], Outcome::Unanswered, "it may have arrived: {code}");
+    }
+    let mut stage = Stage::in_service();
+    let id = stage.say();
+    let first = stage.take(A);
+    stage.advance_s(5);
+    let second = stage.take(B);
+    stage.answer(B, &second, 404, &[]);
+    stage.answer(A, &first, 480, &[]);
+    assert_eq!(stage.outcomes[&id], Outcome::Answered(480), "both have refused it");
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_not_told_anew_at_every_sign_of_life_of_its_server() {
+    let mut stage = Stage::in_service();
+    let silent = stage.ask(&notify(",<sip:192.0.2.1:5060;lr>"));
+    stage.take(A);
+    stage.advance_with(120, &[A, B]);
+    assert_eq!(stage.outcomes[&silent], Outcome::Answered(503));
+    assert!(stage.reachable.is_empty());
+}
+
+#[test]
 fn what_was_sent_and_never_answered_is_unknown_and_what_was_not_sent_is_refused() {
     let mut stage = Stage::in_service();
     let unknown = stage.say();
@@ -84,11 +126,14 @@ fn what_was_sent_and_never_answered_is_unknown_and_what_was_not_sent_is_refused(
     }
     assert_eq!(stage.outcomes[&unknown], Outcome::Unanswered);
     let refused = stage.say();
+    assert_eq!(stage.outcomes[&refused], Outcome::Answered(503));
+    assert_eq!(stage.answers[0].reason_phrase(), "Next Hop Not Reachable");
+    stage.advance_s(1);
+    let refused = stage.say();
     for server in [A, B] {
         stage.refuse(server);
     }
     assert_eq!(stage.outcomes[&refused], Outcome::Answered(503));
-    assert_eq!(stage.answers[0].reason_phrase(), "Next Hop Not Reachable");
 }
 
 #[test]
@@ -161,14 +206,20 @@ fn a_notify_that_nobody_takes_keeps_its_subscription_and_its_watcher_is_told_lat
 #[test]
 fn a_request_of_a_dialog_follows_its_route_to_the_server_that_holds_it() {
     let mut stage = Stage::in_service();
-    stage.ask(&notify(",<sip:192.0.2.2:5060;transport=tcp;lr>"));
+    let id = stage.ask(&notify(",<sip:192.0.2.2:5060;transport=tcp;lr>"));
     let request = stage.take(B);
     let Route(hops) = request.headers().required().unwrap();
     assert_eq!(hops.len(), 1, "our own is not among them");
     assert_eq!(request.uri().to_wire(), "sip:romeo@203.0.113.7:5060");
-    // The server that holds the dialog is gone: another one may know it, or says that it does not.
+    // The server that holds the dialog is gone, and another one would end it.
     stage.close(stage.flows[B]);
-    assert_eq!(stage.take(A).call_id().as_str(), "n");
+    assert_eq!(stage.outcomes[&id], Outcome::Answered(503));
+    assert!(stage.is_silent());
+    // A refresh may go to another one, which says that it does not know the subscription.
+    let refresh = subscribe("sip:juliet@example.com", "sip:romeo@example.net")
+        .replace("Event", "Route: <sip:192.0.2.2:5060;lr>\nEvent");
+    stage.ask(&refresh);
+    assert_eq!(stage.take(A).call_id().as_str(), "s");
 }
 
 #[test]

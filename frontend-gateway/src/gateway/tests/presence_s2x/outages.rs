@@ -16,7 +16,8 @@ fn a_watcher_that_cannot_be_reached_keeps_its_subscription_and_is_told_anew() {
     stage.answer(&notify, 503);
     stage.advance_s(60);
     assert!(stage.requests.is_empty());
-    stage.gateway.handle_reachable(&jid("romeo@example.net"), stage.clock.now);
+    let romeo = jid("romeo@example.net");
+    stage.gateway.handle_reachable(|user| *user == romeo, stage.clock.now);
     stage.collect();
     assert!(body(&stage.only_notify()).contains(">dnd<"));
 }
