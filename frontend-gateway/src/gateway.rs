@@ -9,6 +9,7 @@
 //! | the outcome of a commit | [`Gateway::handle_commit`] | the `Step` that waits for it |
 
 mod counters;
+mod disco;
 mod iq;
 mod notices;
 mod outcomes;
@@ -54,6 +55,7 @@ use crate::journal::Journal;
 use crate::links::{EdgeId, LinkEvent, LinkViolation, Links, Outbound};
 use crate::store::{Loaded, Write};
 use counters::Counters;
+use disco::Capabilities;
 use notices::Notices;
 use pager_x2s::Conversations;
 use purposes::{Purpose, RequestPurpose, Step};
@@ -95,6 +97,9 @@ pub struct Gateway {
     s2x: S2xSubscriptions,
     exchanges: Exchanges<RequestPurpose>,
     counters: Counters,
+    capabilities: Capabilities,
+    /// When this process took up its work.
+    started: Instant,
     effects: VecDeque<GatewayEffect>,
 }
 
@@ -127,6 +132,8 @@ impl Gateway {
             s2x: S2xSubscriptions::restore(&authorisations, &loaded.dialogs, now),
             exchanges: Exchanges::default(),
             counters: Counters::default(),
+            capabilities: Capabilities::new(),
+            started: now.instant,
             effects: VecDeque::new(),
             ids: IdSource::new(seed),
         };

@@ -55,6 +55,8 @@ pub struct GatewaySettings {
     pub inactivity_s_max: u64,
     /// How long a subscription is refreshed after its watcher last showed itself, in seconds.
     pub subscription_refresh_s: u64,
+    /// Whether a partner who asks is told which version runs here.
+    pub shows_software_version: bool,
 }
 
 /// One version of the policy document, checked.

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import bulk
 import json_lines
 from json_lines import CommandFailed, now_ms
-from slixmpp import ClientXMPP
+from slixmpp import ClientXMPP, Presence
 
 CLIENT = "{jabber:client}"
 LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -139,6 +139,7 @@ class XmppUser:
         return {
             "connect": self.connect, "close": self.close, "message": self.message,
             "presence": self.presence, "raw": self.raw, "iq": self.iq,
+            "capabilities": self.capabilities,
             "bulk_expect": self.bulk_expect, "bulk_send": self.bulk_send,
             "bulk_report": self.bulk_report,
         }
@@ -198,6 +199,21 @@ class XmppUser:
         self.iq_answers[number] = answered
         self._send(stanza("iq", {"to": to, "type": kind, "id": number}, [], payload))
         return await answered
+
+    async def capabilities(self, presence: str) -> dict:
+        """Has slixmpp's plugin for XEP-0115 ask who sent a presence stanza what it is, and verify
+        the answer; gives what it is."""
+        for name in ("xep_0030", "xep_0115"):
+            if name not in self.client.plugin:
+                self.client.register_plugin(name)
+        stanza = Presence(self.client, xml=ET.fromstring(presence))
+        # What its event for capabilities does, waited for.
+        await self.client["xep_0115"]._process_caps(stanza)
+        info = await self.client["xep_0115"].get_caps(jid=stanza["from"])
+        if info is None:
+            raise CommandFailed("no answer that has the hash of the presence stanza")
+        identities = [[part or "" for part in identity] for identity in info["identities"]]
+        return {"identities": identities, "features": sorted(info["features"])}
 
     async def bulk_expect(self, tag: str) -> None:
         """Counts messages of a bulk run from here on, instead of reporting each."""

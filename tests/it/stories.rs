@@ -8,6 +8,7 @@ mod next_hop;
 mod presence;
 mod privacy;
 mod refusals;
+mod services;
 mod streams;
 mod texts;
 mod threads;

@@ -120,6 +120,15 @@ pub struct StanzaError {
     pub text: Option<String>,
 }
 
+/// What an entity says of itself that its capabilities in presence agree with.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Category, type, language and name of each identity.
+    pub identities: Vec<[String; 4]>,
+    /// The features, sorted.
+    pub features: Vec<String>,
+}
+
 /// What happens to the user unasked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -245,6 +254,16 @@ impl XmppUser {
     /// When no answer comes.
     pub fn request(&mut self, kind: &str, to: &str, payload: &str) -> Stanza {
         self.driver.ask("iq", json!({ "kind": kind, "to": to, "payload": payload }))
+    }
+
+    /// Has slixmpp ask the sender of a presence stanza what it is, and verify the answer by the
+    /// capabilities of the stanza (XEP-0115 s.5.4).
+    ///
+    /// # Panics
+    ///
+    /// When no answer comes that fits.
+    pub fn capabilities(&mut self, presence: &Stanza) -> Capabilities {
+        self.driver.ask("capabilities", json!({ "presence": presence.xml }))
     }
 
     /// Waits for a message for which `is_it` holds, and takes it.

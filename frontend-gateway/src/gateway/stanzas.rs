@@ -111,10 +111,15 @@ impl Gateway {
         let Some(stanza) = Stanza::of(arrived.element) else { return Verdict::Done };
         self.counters.received(stanza.kind()).increment(1);
         self.x2s.seen(&arrived.from.bare(), now);
-        match stanza.kind() {
+        let verdict = match stanza.kind() {
             StanzaKind::Message => self.handle_message(arrived, facts, now),
             StanzaKind::Presence => self.handle_presence(arrived, facts, now),
-            StanzaKind::Iq => self.handle_iq(arrived, now),
+            StanzaKind::Iq => self.handle_iq(arrived, facts, now),
+        };
+        match verdict {
+            // RFC 6120 s.8.3.1: whatever is wrong with an error or a result, nobody is told.
+            Verdict::Refused(_) if !stanza.may_be_answered_by_error() => Verdict::Done,
+            verdict => verdict,
         }
     }
 

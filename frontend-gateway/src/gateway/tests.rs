@@ -1,6 +1,7 @@
 //! The gateway alone: the test is the edge, the inside, the store and the clock.
 
 mod iq;
+mod loops;
 mod messages_s2x;
 mod messages_x2s;
 mod pairs;

@@ -120,7 +120,10 @@ impl Gateway {
 
     /// Tells a watcher the state of a resource.
     pub(super) fn tell_state(&mut self, watch: &Watch, presence: &ResourcePresence, now: Now) {
-        let stanza = s2x_stanza(presence, &watch.presentity, &watch.watcher);
+        let mut stanza = s2x_stanza(presence, &watch.presentity, &watch.watcher);
+        if presence.available.is_some() {
+            stanza.push_child(self.capabilities.element());
+        }
         let purpose = Purpose::Told(watch.clone(), Told::State(presence.resource.clone()));
         self.send_state(&stanza, &watch.presentity, &watch.watcher, purpose, now);
     }
@@ -155,7 +158,7 @@ impl Gateway {
         for resource in &debt.resources {
             let watching = self.x2s.get_mut(watch).filter(|it| it.is_granted() && is_permitted);
             match watching {
-                Some(watching) if watching.is_available(resource.as_ref()) => {
+                Some(watching) if watching.is_available(resource.as_deref()) => {
                     watching.shown.remove(resource);
                 }
                 _ => {

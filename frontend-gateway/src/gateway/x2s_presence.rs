@@ -163,7 +163,7 @@ impl Gateway {
     /// Tells the watcher that every resource it was shown is gone; what is known is out of date.
     pub(super) fn hide(&mut self, watch: &Watch, now: Now) {
         let Some(watching) = self.x2s.get_mut(watch) else { return };
-        watching.latest.clear();
+        watching.take_states(None, now);
         for (resource, _) in std::mem::take(&mut watching.shown) {
             self.tell_state(watch, &ResourcePresence::gone(resource), now);
         }

@@ -184,7 +184,7 @@ impl Gateway {
                 self.granted(watch, now);
                 if let Some(watching) = self.x2s.get_mut(watch) {
                     watching.failures = 0;
-                    watching.latest = states.unwrap_or_default();
+                    watching.take_states(states, now);
                 }
                 self.tell_watcher(watch, asked.facts, now);
             }
@@ -193,12 +193,11 @@ impl Gateway {
             )) => self.reject(watch, now),
             SubscriptionStatus::Terminated(reason) => {
                 // A server that asks for another subscription later says nothing of now.
-                let states = match reason {
-                    Some(TerminationReason::Probation) => Some(Vec::new()),
-                    _ => states,
-                };
-                if let (Some(states), Some(watching)) = (states, self.x2s.get_mut(watch)) {
-                    watching.latest = states;
+                let is_unknown = matches!(reason, Some(TerminationReason::Probation));
+                if (is_unknown || states.is_some())
+                    && let Some(watching) = self.x2s.get_mut(watch)
+                {
+                    watching.take_states(states.filter(|_| !is_unknown), now);
                     self.tell_watcher(watch, asked.facts, now);
                 }
             }

@@ -59,6 +59,8 @@ pub(super) struct Watching {
     pub(super) shown_before: bool,
     /// The state that the presentity's server told last.
     pub(super) latest: Vec<ResourcePresence>,
+    /// When the last device went, if none is available and we have seen it go.
+    pub(super) offline_since: Option<Instant>,
     pub(super) retry_at: Option<Instant>,
     pub(super) failures: u32,
     pub(super) leaving: Leaving,
@@ -86,6 +88,7 @@ impl Watching {
             told: false,
             shown_before: false,
             latest: Vec::new(),
+            offline_since: None,
             retry_at: None,
             failures: 0,
             leaving: Leaving::No,
@@ -98,9 +101,26 @@ impl Watching {
     }
 
     /// Says whether a resource was available in the last state.
-    pub(super) fn is_available(&self, resource: Option<&String>) -> bool {
+    pub(super) fn is_available(&self, resource: Option<&str>) -> bool {
         let mut available = self.latest.iter().filter(|it| it.available.is_some());
-        available.any(|it| it.resource.as_ref() == resource)
+        available.any(|it| it.resource.as_deref() == resource)
+    }
+
+    /// Says whether any resource was available in the last state.
+    pub(super) fn is_online(&self) -> bool {
+        self.latest.iter().any(|it| it.available.is_some())
+    }
+
+    /// Takes what the presentity's server tells, or that the state is not known any more.
+    pub(super) fn take_states(&mut self, states: Option<Vec<ResourcePresence>>, now: Now) {
+        let was_online = self.is_online();
+        let is_known = states.is_some();
+        self.latest = states.unwrap_or_default();
+        self.offline_since = match is_known && !self.is_online() {
+            true if was_online => Some(now.instant),
+            true => self.offline_since,
+            false => None,
+        };
     }
 
     /// Says whether nothing is under way that would bring the presentity's state.

@@ -101,6 +101,7 @@ fn gateway_settings(table: &mut Table<'_, '_>) -> Read<GatewaySettings> {
     let inactivity_s_max = table.number("stream_inactivity_timeout_s", 60..=86_400, 600);
     let subscription_refresh_s =
         table.number("subscription_refresh_interval_s", 300..=604_800, 28_800);
+    let shows_software_version = table.or("show_software_version", true);
     Ok(GatewaySettings {
         connections_max: narrow(connections_max?),
         partner_connections_max: narrow(partner_connections_max?),
@@ -108,6 +109,7 @@ fn gateway_settings(table: &mut Table<'_, '_>) -> Read<GatewaySettings> {
         establishment_s_max: establishment_s_max?,
         inactivity_s_max: inactivity_s_max?,
         subscription_refresh_s: subscription_refresh_s?,
+        shows_software_version: shows_software_version?,
     })
 }
 

@@ -11,6 +11,7 @@
 //! - [`stanza`]: a view of message, presence and iq, and stanza errors.
 //! - [`stream`]: the two machines, one for each direction: headers, STARTTLS, SASL EXTERNAL, Server
 //!   Dialback, Stream Management, stream errors.
+//! - [`capabilities`]: the verification string of what an entity says of itself.
 //! - [`locate`]: where the servers of a domain are, out of DNS answers.
 //! - [`limits`]: every bound, with its unit and default.
 //! - [`ns`], [`error`]: namespaces, and whose fault a failure is.
@@ -56,6 +57,7 @@
 //! ```
 #![deny(missing_docs, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod capabilities;
 pub mod error;
 pub mod jid;
 pub mod limits;

@@ -24,6 +24,18 @@ pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// XMPP Ping (XEP-0199).
 pub const PING: &str = "urn:xmpp:ping";
+/// What an entity is and can do (XEP-0030 s.3).
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+/// The items of an entity (XEP-0030 s.4).
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// Entity capabilities in presence (XEP-0115).
+pub const CAPABILITIES: &str = "http://jabber.org/protocol/caps";
+/// Software version (XEP-0092).
+pub const VERSION: &str = "jabber:iq:version";
+/// Last activity (XEP-0012).
+pub const LAST_ACTIVITY: &str = "jabber:iq:last";
+/// Data forms, as disco#info carries them (XEP-0128).
+pub const DATA_FORM: &str = "jabber:x:data";
 /// Bidirectional streams (XEP-0288), which are not negotiated.
 pub const BIDI: &str = "urn:xmpp:bidi";
 /// The namespace that the prefix `xml` is bound to.
@@ -52,17 +64,17 @@ pub(crate) fn frequent(name: &str) -> Option<&'static str> {
         STANZA_ERRORS,
         STREAM_MANAGEMENT,
         PING,
+        DISCO_INFO,
+        DISCO_ITEMS,
+        CAPABILITIES,
+        VERSION,
         XML,
         "http://jabber.org/protocol/chatstates",
-        "http://jabber.org/protocol/caps",
-        "http://jabber.org/protocol/disco#info",
-        "http://jabber.org/protocol/disco#items",
         "http://jabber.org/protocol/muc",
         "http://jabber.org/protocol/muc#user",
         "http://jabber.org/protocol/nick",
         "http://jabber.org/protocol/xhtml-im",
         "http://www.w3.org/1999/xhtml",
-        "jabber:iq:version",
         "jabber:x:oob",
         "urn:xmpp:chat-markers:0",
         "urn:xmpp:delay",

@@ -22,7 +22,7 @@ const HERE: &str = "presence  romeo@example.net/phone > juliet@example.com";
 const GONE: &str = "presence unavailable romeo@example.net/phone > juliet@example.com";
 
 /// A document with one tuple for each id, all open.
-fn open(ids: &[&str]) -> String {
+pub(super) fn open(ids: &[&str]) -> String {
     let tuple =
         |id: &&str| format!("<tuple id='{id}'><status><basic>open</basic></status></tuple>");
     let tuples: String = ids.iter().map(tuple).collect();
@@ -57,7 +57,13 @@ impl Stage {
     }
 
     /// Brings a NOTIFY, which is taken.
-    fn notified(&mut self, subscribe: &Request, number: u32, state: &str, document: &str) {
+    pub(super) fn notified(
+        &mut self,
+        subscribe: &Request,
+        number: u32,
+        state: &str,
+        document: &str,
+    ) {
         self.sip(&notify(subscribe, number, state, document));
         assert_eq!(said(&self.only_response()), "200 OK");
     }
@@ -73,7 +79,7 @@ fn asked() -> (Stage, Request) {
 }
 
 /// Begins with a watcher who sees one device.
-fn watching() -> (Stage, Request) {
+pub(super) fn watching() -> (Stage, Request) {
     let (mut stage, subscribe) = asked();
     stage.notified(&subscribe, 1, "active;expires=3600", &open(&["phone"]));
     assert_eq!(stage.told(), [SUBSCRIBED, HERE]);
