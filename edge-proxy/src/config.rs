@@ -1,12 +1,13 @@
 //! What the edge's own file says: addresses, certificates, link, name servers, logs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use host::config::{Read, Table};
 use host::log;
 use host::tls::{IdentityError, IdentityFiles, TrustAnchors};
+use xmpp_proto::jid::Domain;
 
 /// The configuration of an edge proxy, checked.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Config {
     pub xmpp_trust: Vec<PathBuf>,
     /// Whether the operating system's authorities count as well.
     pub xmpp_system_trust: bool,
+    /// The names that the certificate for partners is to carry.
+    pub xmpp_names: CertificateNames,
     /// Where front ends attach.
     pub link_listen: SocketAddr,
     /// The certificate of this edge's link role.
@@ -33,6 +36,37 @@ pub struct Config {
     pub lookup_max: Duration,
     /// Logs.
     pub log: log::Settings,
+}
+
+/// What the certificate for partners is to be about, for the `cert` commands alone: what is served
+/// comes with the policy.
+#[derive(Clone, Debug)]
+pub struct CertificateNames {
+    /// Every domain that we serve.
+    pub domains: Vec<Domain>,
+    /// The names of the edges themselves in DNS, the targets of SRV records.
+    pub host_names: Vec<Domain>,
+}
+
+impl CertificateNames {
+    fn read(xmpp: &mut Table<'_, '_>) -> Read<Self> {
+        let domains = xmpp.or("domains", Vec::new());
+        let host_names = xmpp.or("host_names", Vec::new());
+        let (domains, host_names): (Vec<Domain>, Vec<Domain>) = (domains?, host_names?);
+        for (key, names) in [("domains", &domains), ("host_names", &host_names)] {
+            if let Some(name) = names.iter().find(|name| !is_dns_name(name)) {
+                let message = format!("`{key}` has {name}, which no authority certifies");
+                return Err(xmpp.error(key, message));
+            }
+        }
+        Ok(Self { domains, host_names })
+    }
+}
+
+/// Returns whether it is a domain name of at least two labels, and no address.
+pub(crate) fn is_dns_name(name: &Domain) -> bool {
+    let is_address = |text: &str| text.starts_with('[') || text.parse::<IpAddr>().is_ok();
+    name.as_str().contains('.') && !is_address(name.as_str())
 }
 
 impl Config {
@@ -71,7 +105,7 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
     });
     let log = root.table("log", log::Settings::read);
 
-    let (xmpp_listen, xmpp_identity, xmpp_trust, xmpp_system_trust) = xmpp?;
+    let (xmpp_listen, xmpp_identity, xmpp_trust, xmpp_system_trust, xmpp_names) = xmpp?;
     let (link_listen, link_identity, link_trust) = link?;
     let (name_servers, lookup_max) = resolver?;
     Ok(Config {
@@ -79,6 +113,7 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
         xmpp_identity,
         xmpp_trust,
         xmpp_system_trust,
+        xmpp_names,
         link_listen,
         link_identity,
         link_trust,
@@ -89,13 +124,14 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
     })
 }
 
-type Xmpp = (Vec<SocketAddr>, IdentityFiles, Vec<PathBuf>, bool);
+type Xmpp = (Vec<SocketAddr>, IdentityFiles, Vec<PathBuf>, bool, CertificateNames);
 
 fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
     let listen: Read<Vec<SocketAddr>> = xmpp.required("listen");
     let identity = IdentityFiles::read(xmpp);
     let trust: Read<Vec<PathBuf>> = xmpp.or("trust", Vec::new());
     let system_trust = xmpp.or("system_trust", true);
+    let names = CertificateNames::read(xmpp);
     let listen = match listen? {
         listen if listen.is_empty() => {
             return Err(xmpp.error("listen", "`listen` needs at least one address"));
@@ -107,7 +143,7 @@ fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
         let message = "no authority is trusted, so every partner needs dialback";
         xmpp.warn("trust", message);
     }
-    Ok((listen, identity?, trust, system_trust))
+    Ok((listen, identity?, trust, system_trust, names?))
 }
 
 #[cfg(test)]

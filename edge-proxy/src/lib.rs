@@ -7,6 +7,7 @@
 //!
 //! - [`config`]: what the edge's own file says.
 //! - [`admission`]: what the front ends let it admit.
+//! - [`cert`]: the commands that renew the certificate which partners see.
 //! - [`xmpp`]: streams with partners' XMPP servers.
 //! - [`connect`]: DNS and TCP to partners.
 //! - [`hub`], [`hub_driver`]: what stands between streams and front ends.
@@ -14,6 +15,7 @@
 //! - [`run`]: puts the parts together.
 
 pub mod admission;
+pub mod cert;
 pub mod config;
 pub mod connect;
 pub mod hub;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use edge_proxy::cert;
 use edge_proxy::config::{self, Config};
 use edge_proxy::run::{self, Edge};
 use host::command;
@@ -35,6 +36,11 @@ enum Action {
     Check,
     /// Asks the running edge whether it is ready, at its internal address.
     Health,
+    /// Renews the certificate that partners see. Streams that stand stay.
+    Cert {
+        #[command(subcommand)]
+        action: cert::Action,
+    },
 }
 
 fn main() -> ExitCode {
@@ -43,7 +49,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let path = &arguments.config;
-    let outcome = command::load(path, config::read).and_then(|config| match arguments.action {
+    let outcome = command::load(path, config::read).and_then(|config| match &arguments.action {
         Action::Run => start(&config),
         Action::Check => {
             run::check(&config)?;
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Action::Health => health::ask(config.internal_listen),
+        Action::Cert { action } => cert::run(action, &config),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -205,6 +205,16 @@ impl Process {
         self.wait_for_exit(deadline)
     }
 
+    /// Sends SIGHUP.
+    ///
+    /// # Panics
+    ///
+    /// When the program is gone.
+    pub fn hang_up(&self) {
+        let sent = send_signal("-HUP", &self.id().to_string());
+        assert!(sent.is_ok_and(|status| status.success()), "{} cannot be signalled", self.name);
+    }
+
     /// The processor time that the program's own threads have used, in seconds.
     ///
     /// # Panics

@@ -5,10 +5,11 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 /// A certificate and its private key, as PEM files.
@@ -37,13 +38,18 @@ pub struct Leaf {
     name: String,
     alternatives: Vec<SanType>,
     usage: Usage,
-    is_expired: bool,
+    not_after: Option<SystemTime>,
 }
 
 impl Leaf {
     /// A server's certificate for a domain, with `serverAuth` only.
     pub fn server(domain: &str) -> Self {
         Self { usage: Usage::Server, ..Self::named(domain) }.dns(domain)
+    }
+
+    /// A server's certificate with the names that are requested.
+    pub fn requested() -> Self {
+        Self { usage: Usage::Server, ..Self::named("requested") }
     }
 
     /// A certificate for the link between the two processes: `role` is `edge` or `frontend`.
@@ -70,6 +76,13 @@ impl Leaf {
         self
     }
 
+    /// Ends the validity some days and a half from now.
+    pub fn days_left(mut self, days: u64) -> Self {
+        let hours = days * 24 + 12;
+        self.not_after = Some(SystemTime::now() + Duration::from_secs(hours * 60 * 60));
+        self
+    }
+
     /// Sets the extended key usages.
     pub fn usage(mut self, usage: Usage) -> Self {
         self.usage = usage;
@@ -78,7 +91,8 @@ impl Leaf {
 
     /// Ends the validity in the past.
     pub fn expired(mut self) -> Self {
-        self.is_expired = true;
+        // In 2021.
+        self.not_after = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_610_000_000));
         self
     }
 
@@ -98,7 +112,7 @@ impl Leaf {
             name: name.to_owned(),
             alternatives: Vec::new(),
             usage: Usage::Both,
-            is_expired: false,
+            not_after: None,
         }
     }
 
@@ -114,8 +128,8 @@ impl Leaf {
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
             }
         };
-        if self.is_expired {
-            parameters.not_after = date_time_ymd(2021, 1, 1);
+        if let Some(not_after) = self.not_after {
+            parameters.not_after = not_after.into();
         }
         parameters
     }
@@ -160,6 +174,22 @@ impl TestCa {
         let certificate = leaf.parameters().signed_by(&key, &self.issuer);
         let certificate = certificate.expect("the parameters are valid");
         write_identity(&self.directory, file, &certificate.pem(), &key)
+    }
+
+    /// Signs a request (PKCS #10, PEM) as `leaf` has it, but for the key; with the names that are
+    /// requested, where `leaf` has none. Gives the certificate in PEM.
+    ///
+    /// # Panics
+    ///
+    /// When the request is none, or was not signed with its own key.
+    pub fn sign(&self, request: &str, leaf: &Leaf) -> String {
+        let request = CertificateSigningRequestParams::from_pem(request).expect("it is a request");
+        let mut parameters = leaf.parameters();
+        if parameters.subject_alt_names.is_empty() {
+            parameters.subject_alt_names = request.params.subject_alt_names;
+        }
+        let certificate = parameters.signed_by(&request.public_key, &self.issuer);
+        certificate.expect("the parameters are valid").pem()
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Cause {
     Unavailable,
     /// A broken invariant of ours (70).
     Internal,
+    /// A file that a command makes cannot be written (73).
+    Output,
     /// The store cannot be opened, read or written (74).
     Store,
     /// What was asked for was refused; the message says by which rule (77).
@@ -29,6 +31,7 @@ impl Cause {
             Self::Input => 66,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::Output => 73,
             Self::Store => 74,
             Self::Refused => 77,
             Self::Configuration => 78,
@@ -76,15 +79,21 @@ impl Findings {
         result.map_err(|error| self.add(error.to_string())).ok()
     }
 
-    /// Makes a failure of what was written down, one error on each line.
-    pub fn into_failure(self, cause: Cause) -> Failure {
-        Failure::new(cause, self.0.join("\n"))
-    }
-
-    // Several keys may name the same file.
-    fn add(&mut self, error: String) {
+    /// Writes an error down.
+    pub fn add(&mut self, error: String) {
+        // Several keys may name the same file.
         if !self.0.contains(&error) {
             self.0.push(error);
         }
+    }
+
+    /// Returns whether nothing was written down.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Makes a failure of what was written down, one error on each line.
+    pub fn into_failure(self, cause: Cause) -> Failure {
+        Failure::new(cause, self.0.join("\n"))
     }
 }

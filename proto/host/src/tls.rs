@@ -4,11 +4,14 @@
 //! because a federation peer that proves nothing may still go on by dialback. The link is the
 //! exception: there a peer without the right role does not get through the handshake.
 
+mod answer;
+mod details;
 mod files;
 mod identity;
 mod link_role;
 mod peer;
 mod renewal;
+mod replacement;
 
 use std::sync::Arc;
 
@@ -20,11 +23,14 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme, version,
 };
 
+pub use answer::{Answer, Misfit};
+pub use details::Details;
 pub use files::IdentityFiles;
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, OwnKey};
 pub use link_role::{link_client_config, link_server_config, peer_name};
 pub use peer::{PeerIdentity, TrustAnchors, Untrusted};
 pub use renewal::renew_on_hangup;
+pub use replacement::{WriteError, write_new};
 
 /// Returns the one cryptographic provider of the process.
 pub fn provider() -> Arc<CryptoProvider> {

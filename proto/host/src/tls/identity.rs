@@ -10,7 +10,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 
 /// A certificate or key that cannot be used. The operator must change a file.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the chain (leaf first) and the key from PEM files.
+    /// Reads the chain (leaf first) and its key from PEM files; further keys are passed over.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
         let current = ArcSwap::new(read(certificate, key)?);
         let resolver = Arc::new(Resolver { current });
@@ -110,19 +110,63 @@ pub(super) fn certificates(
     Ok(chain)
 }
 
+/// A private key of ours, which may belong to a certificate.
+#[derive(Clone, Debug)]
+pub struct OwnKey(Arc<dyn SigningKey>);
+
+impl OwnKey {
+    /// Reads every private key of a PEM file; at least one.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read, holds none, or one that cannot sign.
+    pub fn load(path: &Path) -> Result<Vec<Self>, IdentityError> {
+        let load = |key| super::provider().key_provider.load_private_key(key);
+        private_keys(path)?
+            .into_iter()
+            .map(|key| load(key).map(Self).map_err(|error| unreadable_key(path, &error)))
+            .collect()
+    }
+
+    /// Returns whether this is the key that the certificate is about.
+    pub fn fits(&self, certificate: &CertificateDer<'_>) -> bool {
+        let pair = vec![certificate.clone().into_owned()];
+        CertifiedKey::new(pair, Arc::clone(&self.0)).keys_match().is_ok()
+    }
+}
+
+fn unreadable_key(path: &Path, reason: &impl ToString) -> IdentityError {
+    let (path, reason) = (path.into(), reason.to_string());
+    IdentityError::Unreadable { what: "a private key", path, reason }
+}
+
+fn private_keys(path: &Path) -> Result<Vec<PrivateKeyDer<'static>>, IdentityError> {
+    let keys: Vec<_> = PrivateKeyDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable_key(path, &error))?;
+    if keys.is_empty() {
+        return Err(unreadable_key(path, &"the file holds no PEM block of this kind"));
+    }
+    Ok(keys)
+}
+
 fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, IdentityError> {
+    match read_pair(certificate, key) {
+        // Both may have been replaced between the two reads.
+        Err(IdentityError::Mismatch { .. }) => read_pair(certificate, key),
+        pair => pair,
+    }
+}
+
+/// Reads the chain and, of the keys, the one that it belongs to: while a new pair is put into
+/// place, the key's file holds that of the old one as well.
+fn read_pair(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, IdentityError> {
     let chain = certificates("a certificate", certificate)?;
-    let private_key =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| IdentityError::Unreadable {
-            what: "a private key",
-            path: key.into(),
-            reason: error.to_string(),
-        })?;
-    CertifiedKey::from_der(chain, private_key, &super::provider()).map(Arc::new).map_err(|error| {
-        IdentityError::Mismatch {
-            certificate: certificate.into(),
-            key: key.into(),
-            reason: error.to_string(),
+    let mut reason = String::new();
+    for private_key in private_keys(key)? {
+        match CertifiedKey::from_der(chain.clone(), private_key, &super::provider()) {
+            Ok(pair) => return Ok(Arc::new(pair)),
+            Err(error) => reason = error.to_string(),
         }
-    })
+    }
+    Err(IdentityError::Mismatch { certificate: certificate.into(), key: key.into(), reason })
 }

@@ -17,11 +17,11 @@ const CHAIN_CERTIFICATES_MAX: usize = 8;
 const CHAIN_BYTES_MAX: usize = 32 * 1024;
 
 /// The most subject alternative names that are looked at; hosting providers use many.
-const NAMES_MAX: usize = 256;
+pub(super) const NAMES_MAX: usize = 256;
 
 // id-on-xmppAddr and id-on-dnsSRV: RFC 6120 s.13.7.1.4, RFC 4985.
-const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
-const DNS_SRV: &str = "1.3.6.1.5.5.7.8.7";
+pub(super) const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
+pub(super) const DNS_SRV: &str = "1.3.6.1.5.5.7.8.7";
 
 /// The certificate authorities that peers are checked against.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,10 @@ impl TrustAnchors {
         if chain.len() > CHAIN_CERTIFICATES_MAX || bytes > CHAIN_BYTES_MAX {
             return Err(Untrusted::ChainTooLong);
         }
-        let invalid = |error: webpki::Error| Untrusted::Invalid(error.to_string());
+        let invalid = |error: webpki::Error| match error {
+            webpki::Error::UnknownIssuer => Untrusted::UnknownIssuer,
+            error => Untrusted::Invalid(error.to_string()),
+        };
         let algorithms = super::provider().signature_verification_algorithms.all;
         EndEntityCert::try_from(leaf)
             .map_err(invalid)?
@@ -87,7 +90,10 @@ pub enum Untrusted {
         "the chain is longer than {CHAIN_CERTIFICATES_MAX} certificates or {CHAIN_BYTES_MAX} bytes"
     )]
     ChainTooLong,
-    /// No path to an authority, expired, wrong usage, or a bad signature.
+    /// No path to an authority that we know.
+    #[error("the certificate was not accepted: UnknownIssuer")]
+    UnknownIssuer,
+    /// Expired, wrong usage, or a bad signature.
     #[error("the certificate was not accepted: {0}")]
     Invalid(String),
 }
@@ -127,6 +133,18 @@ impl PeerIdentity {
         self.trust.as_ref().copied()
     }
 
+    /// Returns whether the certificate names an XMPP domain, whether it is trusted or not.
+    // RFC 9525 s.6.3: whole labels; the reference identity is the domain, never an SRV target.
+    pub fn names(&self, domain: &Domain) -> bool {
+        let Ok(ascii) = idna::domain_to_ascii(domain.as_str()) else { return false };
+        self.names.iter().any(|name| match name {
+            Name::Dns(pattern) => dns_matches(pattern, &ascii),
+            Name::XmppSrv(name) => *name == ascii,
+            Name::XmppAddr(address) => address == domain,
+            Name::Sip(_) => false,
+        })
+    }
+
     /// Returns the SIP domains that a trusted chain proves, in lower-case A-labels: those of SIP
     /// URIs or, without any, DNS names. A wildcard proves none (RFC 5922 s.7.1 and s.7.2).
     pub fn sip_domains(&self) -> Vec<String> {
@@ -144,16 +162,8 @@ impl PeerIdentity {
 }
 
 impl PeerCertificate for PeerIdentity {
-    // RFC 9525 s.6.3: whole labels; the reference identity is the domain, never an SRV target.
     fn proves(&self, domain: &Domain) -> bool {
-        let Ok(ascii) = idna::domain_to_ascii(domain.as_str()) else { return false };
-        self.trust.is_ok()
-            && self.names.iter().any(|name| match name {
-                Name::Dns(pattern) => dns_matches(pattern, &ascii),
-                Name::XmppSrv(name) => *name == ascii,
-                Name::XmppAddr(address) => address == domain,
-                Name::Sip(_) => false,
-            })
+        self.trust.is_ok() && self.names(domain)
     }
 }
 
@@ -208,7 +218,7 @@ fn host_name(name: &str) -> Option<String> {
 }
 
 /// Reads the string inside an otherName's explicit tag: UTF8String or IA5String.
-fn text(value: &[u8]) -> Option<&str> {
+pub(super) fn text(value: &[u8]) -> Option<&str> {
     let (_, explicit) = Any::from_der(value).ok()?;
     let (_, string) = Any::from_der(explicit.data).ok()?;
     if !matches!(string.tag(), Tag::Utf8String | Tag::Ia5String) {
