@@ -194,7 +194,7 @@ impl Gateway {
     ) -> Result<(), LinkViolation> {
         let mut events = Vec::new();
         let credit_max = |pair: &DomainPair| facts.stanzas_max(pair);
-        let result = self.links.handle_frame(edge, frame, credit_max, &mut events);
+        let result = self.links.handle_frame(edge, frame, credit_max, now.instant, &mut events);
         for event in events {
             match event {
                 LinkEvent::Envelope { edge, envelope } => {
@@ -295,18 +295,7 @@ impl Gateway {
             self.handle_answer(purpose, None, now);
         }
         self.commits.handle_timeout(now.instant);
-        let cause = match self.links.attached() {
-            0 => "no edge is attached",
-            _ => "the partner takes nothing at present",
-        };
-        for expired in self.links.take_expired(now.instant) {
-            let bounced = Bounced {
-                condition: "remote-server-timeout".into(),
-                text: cause.into(),
-                possibly_delivered: false,
-            };
-            self.handle_settled(expired.purpose, Err(bounced), now);
-        }
+        self.return_expired(now);
         self.handle_answer_timeouts(now);
         self.handle_retries(now);
         self.handle_notice_retries(now);
@@ -314,6 +303,26 @@ impl Gateway {
         self.handle_debts(facts, now);
         self.handle_s2x_timeout(now);
         self.drain(now);
+    }
+
+    /// Sends back what has waited too long for an edge, or at one.
+    fn return_expired(&mut self, now: Now) {
+        for expired in self.links.take_expired(now.instant) {
+            let cause = match (expired.held_by, self.links.attached()) {
+                (Some(edge), _) => {
+                    self.distrust(edge, "nothing about a stanza for too long", "", now);
+                    "no answer: the message may or may not have arrived"
+                }
+                (None, 0) => "no edge is attached",
+                (None, _) => "the partner takes nothing at present",
+            };
+            let bounced = Bounced {
+                condition: "remote-server-timeout".into(),
+                text: cause.into(),
+                possibly_delivered: expired.held_by.is_some(),
+            };
+            self.handle_settled(expired.purpose, Err(bounced), now);
+        }
     }
 
     /// Returns when [`Gateway::handle_timeout`] is due.
@@ -403,7 +412,8 @@ impl Gateway {
         purpose: Purpose,
         now: Now,
     ) {
-        let outbound = Outbound { id, pair, stanza, correlation_id, purpose };
+        let is_awaited = matches!(purpose, Purpose::Message(_) | Purpose::Bounce(_));
+        let outbound = Outbound { id, pair, stanza, correlation_id, is_awaited, purpose };
         if let Err(refused) = self.links.send(outbound, now.instant) {
             tracing::error!("too many stanzas wait for an edge");
             let bounced = Bounced {

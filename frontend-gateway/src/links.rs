@@ -1,19 +1,21 @@
 //! The links to all edges, without IO: which edge gets which stanza, what is unsettled, what waits.
 
+mod edge;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use link::batch::Frame;
-use link::sequence::{Received, SequenceError, Unsettled};
+use link::sequence::SequenceError;
 use link::wire::{
     self, Accepted, Bounced, Envelope, FromEdge, FromFrontend, Hello, Settlement, StreamReport,
     settlement,
 };
-use sha2::{Digest, Sha256};
 use xmpp_proto::jid::{Domain, JidError};
-use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::DomainPair;
+
+use edge::Edge;
 
 /// How long a stanza waits for a link, unless its purpose decides.
 pub const LINK_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -24,11 +26,9 @@ pub const WAITING_MAX: usize = 100_000;
 /// The most stanzas of one pair among them, so that one dead partner leaves room for the others.
 pub const WAITING_OF_PAIR_MAX: usize = 20_000;
 
-/// The longest text of an outcome that an edge gives, in characters: senders are told it.
-const TEXT_CHARACTERS_MAX: usize = 1_000;
-
-/// The longest wrong name of an edge that is written down, in characters.
-const NAME_CHARACTERS_MAX: usize = 64;
+/// How much longer than a stanza may wait at an edge, by policy, the edge may take to settle it: the
+/// partner's confirmation is awaited, and the stream's end.
+pub const SETTLE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The longest id of a ping that an edge makes, in bytes.
 const PING_ID_BYTES_MAX: usize = 64;
@@ -48,6 +48,8 @@ pub struct Outbound<P> {
     pub stanza: Bytes,
     /// The same in the log of both hosts.
     pub correlation_id: String,
+    /// Whether its sender waits for its outcome.
+    pub is_awaited: bool,
     /// What it is to its sender.
     pub purpose: P,
 }
@@ -127,34 +129,11 @@ pub enum LinkViolation {
 pub struct Links<P> {
     hello: Hello,
     admission: Option<wire::Admission>,
+    /// How long a stanza may wait for a partner's domain at an edge.
+    waits_max: BTreeMap<Domain, Duration>,
     edges: BTreeMap<EdgeId, Edge<P>>,
     waiting: BTreeMap<DomainPair, VecDeque<Waiting<P>>>,
     waiting_count: usize,
-}
-
-#[derive(Debug)]
-struct Edge<P> {
-    name: String,
-    instance: Bytes,
-    said_hello: bool,
-    received: Received,
-    unsettled: Unsettled<Outbound<P>>,
-    outbound: BTreeMap<DomainPair, Outstanding>,
-    inbound: BTreeMap<u64, DomainPair>,
-    inbound_outstanding: BTreeMap<DomainPair, u32>,
-    frame: FromFrontend,
-}
-
-#[derive(Debug)]
-struct Outstanding {
-    count: u32,
-    credit: u32,
-}
-
-impl Default for Outstanding {
-    fn default() -> Self {
-        Self { count: 0, credit: link::CREDIT_INITIAL }
-    }
 }
 
 #[derive(Debug)]
@@ -163,12 +142,22 @@ struct Waiting<P> {
     since: Instant,
 }
 
+/// A stanza that has waited too long.
+#[derive(Debug)]
+pub struct Expired<P> {
+    /// What it is to its sender.
+    pub purpose: P,
+    /// The edge that has it and does not settle it, if one has it.
+    pub held_by: Option<EdgeId>,
+}
+
 impl<P> Links<P> {
     /// Makes the links of a front end that introduces itself with `hello`.
     pub fn new(hello: Hello) -> Self {
         Self {
             hello,
             admission: None,
+            waits_max: BTreeMap::new(),
             edges: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_count: 0,
@@ -187,17 +176,7 @@ impl<P> Links<P> {
             admission: self.admission.clone(),
             ..FromFrontend::default()
         };
-        let edge = Edge {
-            name,
-            instance: Bytes::new(),
-            said_hello: false,
-            received: Received::default(),
-            unsettled: Unsettled::default(),
-            outbound: BTreeMap::new(),
-            inbound: BTreeMap::new(),
-            inbound_outstanding: BTreeMap::new(),
-            frame,
-        };
+        let edge = Edge::new(name, frame);
         self.edges.insert(id, edge);
     }
 
@@ -211,7 +190,7 @@ impl<P> Links<P> {
             queue.push_front(Waiting { outbound, since: now });
             self.waiting_count += 1;
         }
-        self.send_waiting();
+        self.send_waiting(now);
     }
 
     /// Replaces what the edges may admit.
@@ -219,6 +198,13 @@ impl<P> Links<P> {
         for edge in self.edges.values_mut() {
             edge.frame.admission = Some(admission.clone());
         }
+        let partners = admission.partners.iter();
+        let of_partner = |partner: &wire::Partner| {
+            let wait_max = Duration::from_millis(partner.queue_age_ms_max);
+            let domains = partner.domains.iter().filter_map(|domain| Domain::parse(domain).ok());
+            domains.map(|domain| (domain, wait_max)).collect::<Vec<_>>()
+        };
+        self.waits_max = partners.flat_map(of_partner).collect();
         self.admission = Some(admission);
     }
 
@@ -232,7 +218,7 @@ impl<P> Links<P> {
         let outbound = if before > 0 {
             outbound
         } else {
-            match self.give(outbound) {
+            match self.give(outbound, now) {
                 Ok(()) => return Ok(()),
                 Err(outbound) => outbound,
             }
@@ -273,6 +259,7 @@ impl<P> Links<P> {
         id: EdgeId,
         frame: FromEdge,
         credit_max: impl Fn(&DomainPair) -> Option<u32>,
+        now: Instant,
         events: &mut Vec<LinkEvent<P>>,
     ) -> Result<(), LinkViolation> {
         let Some(edge) = self.edges.get_mut(&id) else { return Ok(()) };
@@ -301,7 +288,7 @@ impl<P> Links<P> {
         let reports = frame.stream_reports.into_iter();
         events.extend(reports.map(|report| LinkEvent::Report { edge: id, report }));
         if introduced || self.waiting_count > 0 {
-            self.send_waiting();
+            self.send_waiting(now);
         }
         Ok(())
     }
@@ -341,30 +328,40 @@ impl<P> Links<P> {
         Some((*id, edge.frame.take_batch()))
     }
 
-    /// Takes the stanzas that have waited too long.
-    pub fn take_expired(&mut self, now: Instant) -> Vec<Outbound<P>> {
+    /// Takes the stanzas that have waited too long, for an edge or at one. An edge that settles one
+    /// of those later breaks a rule.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<Expired<P>> {
         let mut expired = Vec::new();
         self.waiting.retain(|_, queue| {
             while queue.front().is_some_and(|first| first.since + LINK_WAIT_MAX <= now) {
-                expired.extend(queue.pop_front().map(|waiting| waiting.outbound));
+                let waiting = queue.pop_front();
+                expired.extend(
+                    waiting.map(|it| Expired { purpose: it.outbound.purpose, held_by: None }),
+                );
             }
             !queue.is_empty()
         });
         self.waiting_count -= expired.len();
+        for (id, edge) in &mut self.edges {
+            let overdue = edge.take_overdue(now).into_iter();
+            expired.extend(overdue.map(|it| Expired { purpose: it.purpose, held_by: Some(*id) }));
+        }
         expired
     }
 
     /// Returns when [`Links::take_expired`] has something to take.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let oldest = self.waiting.values().filter_map(VecDeque::front).map(|first| first.since);
-        oldest.min().map(|since| since + LINK_WAIT_MAX)
+        let waiting = oldest.min().map(|since| since + LINK_WAIT_MAX);
+        let given = self.edges.values().filter_map(|edge| edge.dues.next());
+        waiting.into_iter().chain(given).min()
     }
 
-    fn send_waiting(&mut self) {
+    fn send_waiting(&mut self, now: Instant) {
         for pair in self.waiting.keys().cloned().collect::<Vec<_>>() {
             let Some(mut queue) = self.waiting.remove(&pair) else { continue };
             while let Some(Waiting { outbound, since }) = queue.pop_front() {
-                match self.give(outbound) {
+                match self.give(outbound, now) {
                     Ok(()) => self.waiting_count -= 1,
                     Err(outbound) => {
                         queue.push_front(Waiting { outbound, since });
@@ -380,113 +377,15 @@ impl<P> Links<P> {
 
     /// Gives a stanza to the edge that is the first choice for its pair, if there is credit.
     #[expect(clippy::result_large_err, reason = "the stanza itself, given back")]
-    fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
+    fn give(&mut self, outbound: Outbound<P>, now: Instant) -> Result<(), Outbound<P>> {
+        let wait_max = self.waits_max.get(&outbound.pair.remote).copied().unwrap_or_default();
         let introduced = self.edges.values_mut().filter(|edge| edge.said_hello);
         let first_choice = introduced.max_by_key(|edge| edge.weigh(&outbound.pair));
         match first_choice {
-            Some(edge) => edge.give(outbound),
+            Some(edge) => edge.give(outbound, now + wait_max + SETTLE_MAX),
             None => Err(outbound),
         }
     }
-}
-
-impl<P> Edge<P> {
-    /// Weighs the edge for a pair: each pair prefers the edges in an order of its own, in which the
-    /// loss of one edge moves only the pairs that it had. Edges that share a name are told apart by
-    /// their instances.
-    fn weigh(&self, pair: &DomainPair) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for part in [&self.name, pair.local.as_str(), pair.remote.as_str()] {
-            hash.update(part);
-            hash.update([0]);
-        }
-        // At the end, since it alone may hold zeros.
-        hash.update(&self.instance);
-        hash.finalize().into()
-    }
-
-    /// Returns whether the edge introduced itself with this frame.
-    fn handle_hello(&mut self, hello: Option<Hello>) -> Result<bool, LinkViolation> {
-        match (self.said_hello, hello) {
-            (true, None) => Ok(false),
-            (false, Some(hello)) => {
-                if hello.version != link::VERSION {
-                    return Err(LinkViolation::Version(hello.version));
-                }
-                if hello.name != self.name {
-                    let name = hello.name.chars().take(NAME_CHARACTERS_MAX).collect();
-                    return Err(LinkViolation::Name(name));
-                }
-                if hello.instance.len() != link::INSTANCE_BYTES {
-                    return Err(LinkViolation::Instance(hello.instance.len()));
-                }
-                self.instance = hello.instance;
-                self.said_hello = true;
-                Ok(true)
-            }
-            _ => Err(LinkViolation::Hello),
-        }
-    }
-
-    fn handle_settlement(&mut self, settled: Settlement) -> Result<LinkEvent<P>, LinkViolation> {
-        let outcome = match settled.outcome {
-            Some(settlement::Outcome::Accepted(_)) => Ok(()),
-            Some(settlement::Outcome::Bounced(bounced)) => Err(bounded(&bounced)),
-            None => return Err(LinkViolation::NoOutcome),
-        };
-        let outbound = self.unsettled.settle(settled.sequence)?;
-        if let Some(outstanding) = self.outbound.get_mut(&outbound.pair) {
-            outstanding.count = outstanding.count.saturating_sub(1);
-        }
-        Ok(LinkEvent::Settled { purpose: outbound.purpose, outcome })
-    }
-
-    fn handle_envelope(&mut self, envelope: &Envelope) -> Result<(), LinkViolation> {
-        self.received.accept(envelope.sequence)?;
-        let id = envelope.correlation_id.as_bytes();
-        if id.len() > link::CORRELATION_ID_BYTES_MAX || !id.iter().all(u8::is_ascii_graphic) {
-            return Err(LinkViolation::CorrelationId);
-        }
-        let pair = domain_pair(&envelope.local_domain, &envelope.remote_domain)?;
-        let outstanding = self.inbound_outstanding.entry(pair.clone()).or_default();
-        if *outstanding >= link::CREDIT_INITIAL {
-            return Err(LinkViolation::Credit);
-        }
-        *outstanding += 1;
-        self.inbound.insert(envelope.sequence, pair);
-        Ok(())
-    }
-
-    #[expect(clippy::result_large_err, reason = "the stanza itself, given back")]
-    fn give(&mut self, outbound: Outbound<P>) -> Result<(), Outbound<P>> {
-        let outstanding = self.outbound.entry(outbound.pair.clone()).or_default();
-        if outstanding.count >= outstanding.credit {
-            return Err(outbound);
-        }
-        outstanding.count += 1;
-        let mut envelope = Envelope {
-            sequence: 0,
-            id: Bytes::copy_from_slice(&outbound.id),
-            local_domain: outbound.pair.local.as_str().to_owned(),
-            remote_domain: outbound.pair.remote.as_str().to_owned(),
-            stanza: outbound.stanza.clone(),
-            correlation_id: outbound.correlation_id.clone(),
-            facts: None,
-        };
-        envelope.sequence = self.unsettled.push(outbound);
-        self.frame.envelopes.push(envelope);
-        Ok(())
-    }
-}
-
-/// Reduces what an edge says of an outcome to what is kept, sent and shown.
-fn bounded(bounced: &Bounced) -> Bounced {
-    let condition = StanzaCondition::of_name(&bounced.condition)
-        .unwrap_or(StanzaCondition::UndefinedCondition)
-        .name()
-        .to_owned();
-    let text = bounced.text.chars().take(TEXT_CHARACTERS_MAX).collect();
-    Bounced { condition, text, possibly_delivered: bounced.possibly_delivered }
 }
 
 pub(crate) fn domain_pair(local: &str, remote: &str) -> Result<DomainPair, JidError> {

@@ -1,17 +1,19 @@
 //! The links under loss, credit, and edges that break the rules.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use link::sequence::SequenceError;
 use link::wire::{
-    Accepted, Bounced, Credit, Envelope, FromEdge, FromFrontend, Hello, Settlement, settlement,
+    self as wire, Accepted, Bounced, Credit, Envelope, FromEdge, FromFrontend, Hello, Settlement,
+    settlement,
 };
 use xmpp_proto::jid::Domain;
 use xmpp_proto::stream::DomainPair;
 
 use super::{
-    EdgeId, LINK_WAIT_MAX, LinkEvent, LinkViolation, Links, Outbound, WAITING_OF_PAIR_MAX,
+    EdgeId, LINK_WAIT_MAX, LinkEvent, LinkViolation, Links, Outbound, SETTLE_MAX,
+    WAITING_OF_PAIR_MAX,
 };
 
 const A: EdgeId = EdgeId(1);
@@ -29,7 +31,7 @@ fn links() -> Links<u64> {
 fn attach(links: &mut Links<u64>, id: EdgeId, name: &str) {
     links.attach(id, name.into());
     let greeting = FromEdge { hello: Some(hello(name)), ..FromEdge::default() };
-    links.handle_frame(id, greeting, credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(id, greeting, credit_max, Instant::now(), &mut Vec::new()).unwrap();
 }
 
 /// What policy lets wait of any pair but one.
@@ -42,7 +44,14 @@ fn outbound(purpose: u64) -> Outbound<u64> {
     let pair = DomainPair { local: domain("contoso.example"), remote: domain("fabrikam.example") };
     let mut id = [0; 16];
     id[8..].copy_from_slice(&purpose.to_be_bytes());
-    Outbound { id, pair, stanza: Bytes::new(), correlation_id: String::new(), purpose }
+    Outbound {
+        id,
+        pair,
+        stanza: Bytes::new(),
+        correlation_id: String::new(),
+        is_awaited: true,
+        purpose,
+    }
 }
 
 fn frames(links: &mut Links<u64>) -> Vec<(EdgeId, FromFrontend)> {
@@ -105,7 +114,7 @@ fn what_a_lost_link_left_unsettled_goes_to_another_edge_in_order() {
         links.send(outbound(purpose), now).unwrap();
     }
     given(&mut links);
-    links.handle_frame(A, settlement(2), credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(A, settlement(2), credit_max, Instant::now(), &mut Vec::new()).unwrap();
     links.detach(A, now);
     links.send(outbound(4), now).unwrap();
     attach(&mut links, B, "edge-2");
@@ -121,12 +130,12 @@ fn stanzas_wait_for_credit() {
     }
     assert_eq!(given(&mut links).len(), link::CREDIT_INITIAL as usize);
     let mut events = Vec::new();
-    links.handle_frame(A, settlement(1), credit_max, &mut events).unwrap();
+    links.handle_frame(A, settlement(1), credit_max, Instant::now(), &mut events).unwrap();
     assert!(matches!(events[..], [LinkEvent::Settled { purpose: 0, outcome: Ok(()) }]));
     assert_eq!(given(&mut links).len(), 1);
     links.send(outbound(100), now).unwrap();
     assert_eq!(given(&mut links), []);
-    links.handle_frame(A, credit(1_000), credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(A, credit(1_000), credit_max, Instant::now(), &mut Vec::new()).unwrap();
     assert_eq!(given(&mut links).len(), 1);
 }
 
@@ -134,7 +143,7 @@ fn stanzas_wait_for_credit() {
 fn credit_is_what_policy_allows_at_most_and_none_is_kept_for_a_pair_that_it_does_not_name() {
     let (mut links, now) = (links(), Instant::now());
     attach(&mut links, A, "edge");
-    links.handle_frame(A, credit(u32::MAX), credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(A, credit(u32::MAX), credit_max, Instant::now(), &mut Vec::new()).unwrap();
     for purpose in 0..6_000 {
         links.send(outbound(purpose), now).unwrap();
     }
@@ -143,7 +152,7 @@ fn credit_is_what_policy_allows_at_most_and_none_is_kept_for_a_pair_that_it_does
     let mut events = Vec::new();
     let mut unknown = credit(9);
     unknown.credits[0].remote_domain = "stranger.example".into();
-    links.handle_frame(A, unknown, credit_max, &mut events).unwrap();
+    links.handle_frame(A, unknown, credit_max, Instant::now(), &mut events).unwrap();
     assert!(matches!(events[..], [LinkEvent::UnknownCredit { edge: A }]), "{events:?}");
     assert_eq!(links.edges[&A].outbound.len(), 1);
 }
@@ -159,7 +168,7 @@ fn the_reason_of_an_edge_is_short_and_its_condition_is_one_that_is_defined() {
     let settlements = vec![Settlement { sequence: 1, outcome }];
     let frame = FromEdge { settlements, ..FromEdge::default() };
     let mut events = Vec::new();
-    links.handle_frame(A, frame, credit_max, &mut events).unwrap();
+    links.handle_frame(A, frame, credit_max, Instant::now(), &mut events).unwrap();
     let [LinkEvent::Settled { outcome: Err(bounced), .. }] = &events[..] else {
         panic!("{events:?}");
     };
@@ -193,7 +202,7 @@ fn a_stanza_without_a_link_expires() {
 fn only_what_no_edge_has_is_taken_back() {
     let (mut links, now) = (links(), Instant::now());
     attach(&mut links, A, "edge");
-    links.handle_frame(A, credit(1), credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(A, credit(1), credit_max, Instant::now(), &mut Vec::new()).unwrap();
     for purpose in 1..=3 {
         links.send(outbound(purpose), now).unwrap();
     }
@@ -201,7 +210,7 @@ fn only_what_no_edge_has_is_taken_back() {
     let pair = outbound(0).pair;
     let mut take_back = |purpose| links.take_back(&pair, |it| *it == purpose).is_some();
     assert_eq!([1, 2, 2].map(&mut take_back), [false, true, false]);
-    links.handle_frame(A, settlement(1), credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(A, settlement(1), credit_max, Instant::now(), &mut Vec::new()).unwrap();
     assert_eq!(given(&mut links), [(A, 2, 3)]);
 }
 
@@ -211,7 +220,9 @@ fn envelopes_are_settled_once_and_bounces_keep_their_reason() {
     attach(&mut links, A, "edge");
     frames(&mut links);
     for sequence in 1..=2 {
-        links.handle_frame(A, envelope(sequence), credit_max, &mut Vec::new()).unwrap();
+        links
+            .handle_frame(A, envelope(sequence), credit_max, Instant::now(), &mut Vec::new())
+            .unwrap();
     }
     let bounced = Bounced { condition: "forbidden".into(), ..Bounced::default() };
     links.settle(A, 2, Err(bounced.clone()));
@@ -229,7 +240,7 @@ fn an_edge_that_breaks_a_rule_is_told_apart() {
         links.attach(A, "edge".into());
         let mut results = frames
             .into_iter()
-            .map(|frame| links.handle_frame(A, frame, credit_max, &mut Vec::new()));
+            .map(|frame| links.handle_frame(A, frame, credit_max, Instant::now(), &mut Vec::new()));
         results.find_map(Result::err)
     };
     let greeting = |name| FromEdge { hello: Some(hello(name)), ..FromEdge::default() };
@@ -289,7 +300,7 @@ fn attach_replica(links: &mut Links<u64>, id: EdgeId) {
     let instance = Bytes::copy_from_slice(&[u8::try_from(id.0).unwrap(); 16]);
     let greeting =
         FromEdge { hello: Some(Hello { instance, ..hello("edge") }), ..FromEdge::default() };
-    links.handle_frame(id, greeting, credit_max, &mut Vec::new()).unwrap();
+    links.handle_frame(id, greeting, credit_max, Instant::now(), &mut Vec::new()).unwrap();
 }
 
 /// Returns the edge to which a stanza of each of some pairs goes, and settles it.
@@ -299,7 +310,9 @@ fn choices(links: &mut Links<u64>) -> Vec<EdgeId> {
         outbound.pair.remote = Domain::parse(&format!("partner{number}.example")).unwrap();
         links.send(outbound, Instant::now()).unwrap();
         let (edge, sequence, _) = given(links)[0];
-        links.handle_frame(edge, settlement(sequence), credit_max, &mut Vec::new()).unwrap();
+        links
+            .handle_frame(edge, settlement(sequence), credit_max, Instant::now(), &mut Vec::new())
+            .unwrap();
         edge
     };
     (0..60).map(choice).collect()
@@ -324,4 +337,38 @@ fn edges_of_one_name_share_the_pairs_and_each_pair_keeps_its_edge_while_others_c
     }
     attach_replica(&mut links, B);
     assert_eq!(choices(&mut links), of_all, "the same instance has its pairs again");
+}
+
+#[test]
+fn what_an_edge_never_settles_is_given_up_after_its_time_and_may_have_arrived() {
+    let mut links = links();
+    let partner = wire::Partner {
+        domains: vec!["fabrikam.example".into()],
+        queue_age_ms_max: 60_000,
+        ..wire::Partner::default()
+    };
+    links.push_admission(wire::Admission { partners: vec![partner], ..Default::default() });
+    attach(&mut links, A, "a");
+    let begin = Instant::now();
+    links.send(outbound(1), begin).unwrap();
+    links.send(outbound(2), begin + Duration::from_secs(1)).unwrap();
+    assert_eq!(given(&mut links).len(), 2);
+    let due = begin + Duration::from_secs(60) + SETTLE_MAX;
+    assert_eq!(links.poll_timeout(), Some(due));
+    assert_eq!(links.take_expired(due - Duration::from_millis(1)).len(), 0);
+    let expired = links.take_expired(due);
+    assert_eq!(
+        expired.iter().map(|it| (it.purpose, it.held_by)).collect::<Vec<_>>(),
+        [(1, Some(A))]
+    );
+    // The other one is settled in time; the one that was given up cannot be any more.
+    let mut events = Vec::new();
+    links.handle_frame(A, settlement(2), credit_max, due, &mut events).unwrap();
+    assert_eq!(links.poll_timeout(), None);
+    let late = links.handle_frame(A, settlement(1), credit_max, due, &mut events);
+    let not_outstanding = SequenceError::NotOutstanding { sequence: 1 };
+    assert_eq!(late, Err(LinkViolation::Sequence(not_outstanding)));
+    links.detach(A, due);
+    attach(&mut links, B, "b");
+    assert_eq!(given(&mut links), [], "it has had its end");
 }
