@@ -14,6 +14,8 @@ use xmpp_proto::jid::Domain;
 pub struct Config {
     /// Where partners' XMPP servers connect.
     pub xmpp_listen: Vec<SocketAddr>,
+    /// Where they connect with TLS from the first byte; nowhere if empty.
+    pub xmpp_listen_direct_tls: Vec<SocketAddr>,
     /// The certificate that partners see.
     pub xmpp_identity: IdentityFiles,
     /// The authorities that partners' certificates are checked against.
@@ -105,15 +107,16 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
     });
     let log = root.table("log", log::Settings::read);
 
-    let (xmpp_listen, xmpp_identity, xmpp_trust, xmpp_system_trust, xmpp_names) = xmpp?;
+    let xmpp = xmpp?;
     let (link_listen, link_identity, link_trust) = link?;
     let (name_servers, lookup_max) = resolver?;
     Ok(Config {
-        xmpp_listen,
-        xmpp_identity,
-        xmpp_trust,
-        xmpp_system_trust,
-        xmpp_names,
+        xmpp_listen: xmpp.listen,
+        xmpp_listen_direct_tls: xmpp.listen_direct_tls,
+        xmpp_identity: xmpp.identity,
+        xmpp_trust: xmpp.trust,
+        xmpp_system_trust: xmpp.system_trust,
+        xmpp_names: xmpp.names,
         link_listen,
         link_identity,
         link_trust,
@@ -124,10 +127,19 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
     })
 }
 
-type Xmpp = (Vec<SocketAddr>, IdentityFiles, Vec<PathBuf>, bool, CertificateNames);
+/// The table `[xmpp]`.
+struct Xmpp {
+    listen: Vec<SocketAddr>,
+    listen_direct_tls: Vec<SocketAddr>,
+    identity: IdentityFiles,
+    trust: Vec<PathBuf>,
+    system_trust: bool,
+    names: CertificateNames,
+}
 
 fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
     let listen: Read<Vec<SocketAddr>> = xmpp.required("listen");
+    let listen_direct_tls: Read<Vec<SocketAddr>> = xmpp.or("listen_direct_tls", Vec::new());
     let identity = IdentityFiles::read(xmpp);
     let trust: Read<Vec<PathBuf>> = xmpp.or("trust", Vec::new());
     let system_trust = xmpp.or("system_trust", true);
@@ -143,7 +155,14 @@ fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
         let message = "no authority is trusted, so every partner needs dialback";
         xmpp.warn("trust", message);
     }
-    Ok((listen, identity?, trust, system_trust, names?))
+    Ok(Xmpp {
+        listen,
+        listen_direct_tls: listen_direct_tls?,
+        identity: identity?,
+        trust,
+        system_trust,
+        names: names?,
+    })
 }
 
 #[cfg(test)]

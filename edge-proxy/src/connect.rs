@@ -1,5 +1,6 @@
 //! Finds a partner's servers by DNS and connects to one of them.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{RData, RecordType};
 use host::socket::Connection;
 use host::tls::TrustAnchors;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use xmpp_proto::jid::Domain;
@@ -31,7 +34,16 @@ pub struct Connector {
     resolver: TokioResolver,
     lookup_max: Duration,
     tls: TlsConnector,
+    direct_tls: TlsConnector,
     trust: Arc<TrustAnchors>,
+}
+
+/// A connection to a partner's server.
+pub enum Reached {
+    /// In the clear, where STARTTLS comes next.
+    InClear(Connection),
+    /// Behind a TLS handshake (XEP-0368); who the peer is has not been looked at.
+    DirectTls(Connection),
 }
 
 /// The name servers cannot be used; the operator must change them.
@@ -44,7 +56,7 @@ impl Connector {
     pub fn new(
         name_servers: &[SocketAddr],
         lookup_max: Duration,
-        tls: TlsConnector,
+        tls: ClientConfig,
         trust: Arc<TrustAnchors>,
     ) -> Result<Self, ResolverError> {
         let mut builder = if name_servers.is_empty() {
@@ -58,7 +70,14 @@ impl Connector {
         options.timeout = lookup_max;
         options.attempts = 2;
         let resolver = builder.build()?;
-        Ok(Self { resolver, lookup_max: lookup_max * 2, tls, trust })
+        let direct_tls = host::tls::direct_tls_client_config(tls.clone());
+        Ok(Self {
+            resolver,
+            lookup_max: lookup_max * 2,
+            tls: TlsConnector::from(Arc::new(tls)),
+            direct_tls: TlsConnector::from(Arc::new(direct_tls)),
+            trust,
+        })
     }
 
     /// Returns how TLS to partners begins.
@@ -71,7 +90,8 @@ impl Connector {
         &self.trust
     }
 
-    /// Connects to a server of a partner's domain.
+    /// Connects to a server of a partner's domain: to the first, in the order of DNS, that takes
+    /// the connection and, where it begins with TLS, the handshake.
     ///
     /// # Errors
     /// Final when there is no such server, or policy forbids to go there; else it may work later.
@@ -79,16 +99,24 @@ impl Connector {
         &self,
         domain: &Domain,
         admitted: &Admitted,
-    ) -> Result<Connection, ConnectFailure> {
+    ) -> Result<Reached, ConnectFailure> {
         let Some(partner) = admitted.partner(domain) else {
             let text = format!("{domain} is not a federation partner");
             return Err(ConnectFailure::Final(StanzaCondition::Forbidden, text));
         };
+        let handshake_max = admitted.limits.negotiation_max;
         let mut failure = None;
         for target in self.targets(domain, partner).await? {
-            match self.connect(&target, partner).await {
-                Ok(connection) => return Ok(connection),
-                Err(next) => failure = Some(most_hopeful(failure, next)),
+            let way = Way { domain, target: &target, handshake_max };
+            match self.connect(way, partner).await {
+                Ok(reached) => return Ok(reached),
+                Err(next) => {
+                    tracing::info!(
+                        partner = %domain, host = target.host, port = target.port,
+                        direct_tls = target.direct_tls, failure = ?next, "a server was not reached"
+                    );
+                    failure = Some(most_hopeful(failure, next));
+                }
             }
         }
         Err(failure.unwrap_or_else(|| {
@@ -106,18 +134,27 @@ impl Connector {
             let target = Target { host: host.clone(), port: 5269, direct_tls: false };
             return Ok(vec![target]);
         }
-        let name = format!("_xmpp-server._tcp.{}.", domain.to_ascii());
-        let records = self.lookup(&name, RecordType::SRV).await?;
-        let records: Vec<SrvRecord> = records.iter().filter_map(srv_record).collect();
-        let answers = SrvAnswers { starttls: &records, direct_tls: &[] };
+        let (starttls, direct_tls) = tokio::join!(
+            self.services("_xmpp-server._tcp", domain),
+            self.services("_xmpps-server._tcp", domain),
+        );
+        let (starttls, direct_tls) = services(starttls, direct_tls)?;
+        let answers = SrvAnswers { starttls: &starttls, direct_tls: &direct_tls };
         Ok(targets(domain, answers, draw))
     }
 
-    async fn connect(
+    async fn services(
         &self,
-        target: &Target,
-        partner: &Partner,
-    ) -> Result<Connection, ConnectFailure> {
+        service: &str,
+        domain: &Domain,
+    ) -> Result<Vec<SrvRecord>, ConnectFailure> {
+        let name = format!("{service}.{}.", domain.to_ascii());
+        let records = self.lookup(&name, RecordType::SRV).await?;
+        Ok(records.iter().filter_map(srv_record).collect())
+    }
+
+    async fn connect(&self, way: Way<'_>, partner: &Partner) -> Result<Reached, ConnectFailure> {
+        let target = way.target;
         let addresses = self.addresses(&target.host).await?;
         if addresses.is_empty() {
             let text = format!("{} has no address", target.host);
@@ -135,13 +172,28 @@ impl Connector {
             let connecting = TcpStream::connect((address, target.port));
             let connected = tokio::time::timeout(TCP_CONNECT_MAX, connecting).await;
             let text = match connected.map(|result| result.and_then(Connection::new)) {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => format!("{} port {}: {error}", target.host, target.port),
-                Err(_) => format!("{} port {} does not answer", target.host, target.port),
+                Ok(Ok(connection)) => match self.begin(connection, way).await {
+                    Ok(reached) => return Ok(reached),
+                    Err(error) => format!("the TLS handshake failed: {error}"),
+                },
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
             };
+            let text = format!("{} port {}: {text}", target.host, target.port);
             failure = Some(most_hopeful(failure, ConnectFailure::Transient(text)));
         }
         Err(failure.unwrap_or_else(|| ConnectFailure::Transient("no address was tried".into())))
+    }
+
+    /// Does what comes before the stream: nothing, or TLS.
+    async fn begin(&self, mut connection: Connection, way: Way<'_>) -> io::Result<Reached> {
+        if !way.target.direct_tls {
+            return Ok(Reached::InClear(connection));
+        }
+        let name = server_name(way.domain)?;
+        let handshake = connection.connect_tls(&self.direct_tls, name);
+        tokio::time::timeout(way.handshake_max, handshake).await??;
+        Ok(Reached::DirectTls(connection))
     }
 
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectFailure> {
@@ -166,6 +218,36 @@ impl Connector {
             Ok(Err(error)) => Err(ConnectFailure::Transient(format!("looking up {name}: {error}"))),
             Err(_) => Err(ConnectFailure::Transient(format!("looking up {name} took too long"))),
         }
+    }
+}
+
+/// One of the ways to a domain.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    domain: &'a Domain,
+    target: &'a Target,
+    /// How long its TLS handshake may take.
+    handshake_max: Duration,
+}
+
+/// Returns the name that TLS asks a domain's server for: the domain, never an SRV target
+/// (RFC 6120 s.13.7.2.1).
+pub fn server_name(domain: &Domain) -> io::Result<ServerName<'static>> {
+    ServerName::try_from(domain.to_ascii().into_owned()).map_err(io::Error::other)
+}
+
+/// Returns the records of both lookups; half an answer does if it names a server, but not to say
+/// that there is none.
+fn services(
+    starttls: Result<Vec<SrvRecord>, ConnectFailure>,
+    direct_tls: Result<Vec<SrvRecord>, ConnectFailure>,
+) -> Result<(Vec<SrvRecord>, Vec<SrvRecord>), ConnectFailure> {
+    let names_one = |records: &[SrvRecord]| records.iter().any(|record| !record.is_none());
+    match (starttls, direct_tls) {
+        (Ok(starttls), Ok(direct_tls)) => Ok((starttls, direct_tls)),
+        (Ok(starttls), Err(_)) if names_one(&starttls) => Ok((starttls, Vec::new())),
+        (Err(_), Ok(direct_tls)) if names_one(&direct_tls) => Ok((Vec::new(), direct_tls)),
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
     }
 }
 
@@ -235,7 +317,9 @@ mod tests {
     use hickory_resolver::proto::rr::RData;
     use xmpp_proto::stanza::error::StanzaCondition;
 
-    use super::{addresses, most_hopeful};
+    use xmpp_proto::locate::SrvRecord;
+
+    use super::{addresses, most_hopeful, services};
     use crate::xmpp::partner::ConnectFailure;
 
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -260,6 +344,26 @@ mod tests {
         assert_eq!(addresses([nothing(), nothing()]), Ok(vec![]));
         assert_eq!(addresses([nothing(), Err(transient())]), Err(transient()));
         assert_eq!(addresses([Err(transient()), nothing()]), Err(transient()));
+    }
+
+    #[test]
+    fn half_a_service_answer_gives_servers_but_never_says_that_there_is_none() {
+        let record = |target: &str| SrvRecord {
+            priority: 0,
+            weight: 0,
+            port: 5270,
+            target: target.to_owned(),
+        };
+        let (some, none, nothing) = (vec![record("a.")], vec![record(".")], Vec::new());
+        let ok = |records: &Vec<SrvRecord>| Ok(records.clone());
+        assert_eq!(services(ok(&some), Err(transient())), Ok((some.clone(), nothing.clone())));
+        assert_eq!(services(Err(transient()), ok(&some)), Ok((nothing.clone(), some.clone())));
+        for records in [&none, &nothing] {
+            assert_eq!(services(ok(records), Err(transient())), Err(transient()));
+            assert_eq!(services(Err(transient()), ok(records)), Err(transient()));
+            assert_eq!(services(ok(records), ok(&none)), Ok((records.clone(), none.clone())));
+        }
+        assert_eq!(services(Err(transient()), Err(transient())), Err(transient()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use link::wire::{Bounced, Hello};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use xmpp_proto::stream::StreamCondition;
 
@@ -37,11 +37,13 @@ const NO_FRONTEND: &str = "no front end is attached";
 pub struct Edge {
     name: String,
     xmpp: Vec<TcpListener>,
+    xmpp_direct_tls: Vec<TcpListener>,
     link: TcpListener,
     internal: TcpListener,
     identities: Vec<tls::Identity>,
     link_tls: rustls::ServerConfig,
     acceptor: TlsAcceptor,
+    direct_acceptor: TlsAcceptor,
     connector: Connector,
     trust: Arc<tls::TrustAnchors>,
 }
@@ -58,6 +60,7 @@ struct Parts {
     link_identity: tls::Identity,
     link_tls: rustls::ServerConfig,
     acceptor: TlsAcceptor,
+    direct_acceptor: TlsAcceptor,
     connector: Connector,
     trust: Arc<tls::TrustAnchors>,
 }
@@ -80,12 +83,20 @@ impl Parts {
         let link_tls = tls::link_server_config(&link_identity, link_trust).map_err(internal)?;
         let server = tls::federation_server_config(&xmpp_identity).map_err(internal)?;
         let client = tls::federation_client_config(&xmpp_identity).map_err(internal)?;
-        let client = TlsConnector::from(Arc::new(client));
         let connector =
             Connector::new(&config.name_servers, config.lookup_max, client, Arc::clone(&trust))
                 .map_err(|error| Failure::new(Cause::Input, error))?;
-        let acceptor = TlsAcceptor::from(Arc::new(server));
-        Ok(Self { name, xmpp_identity, link_identity, link_tls, acceptor, connector, trust })
+        let direct_server = tls::direct_tls_server_config(server.clone());
+        Ok(Self {
+            name,
+            xmpp_identity,
+            link_identity,
+            link_tls,
+            acceptor: TlsAcceptor::from(Arc::new(server)),
+            direct_acceptor: TlsAcceptor::from(Arc::new(direct_server)),
+            connector,
+            trust,
+        })
     }
 }
 
@@ -100,18 +111,18 @@ impl Edge {
     /// Reads all files and binds all ports, before anything starts.
     pub async fn prepare(config: &Config) -> Result<Self, Failure> {
         let parts = Parts::load(config)?;
-        let mut xmpp = Vec::new();
-        for address in &config.xmpp_listen {
-            xmpp.push(bind("xmpp.listen", *address).await?);
-        }
+        let (direct_key, direct_listen) =
+            ("xmpp.listen_direct_tls", &config.xmpp_listen_direct_tls);
         Ok(Self {
             name: parts.name,
-            xmpp,
+            xmpp: bind_all("xmpp.listen", &config.xmpp_listen).await?,
+            xmpp_direct_tls: bind_all(direct_key, direct_listen).await?,
             link: bind("link.listen", config.link_listen).await?,
             internal: bind("internal.listen", config.internal_listen).await?,
             identities: vec![parts.xmpp_identity, parts.link_identity],
             link_tls: parts.link_tls,
             acceptor: parts.acceptor,
+            direct_acceptor: parts.direct_acceptor,
             connector: parts.connector,
             trust: parts.trust,
         })
@@ -143,6 +154,7 @@ impl Edge {
             admitted,
             attached,
             acceptor: self.acceptor,
+            begins_with_tls: false,
             trust: self.trust,
             hub: hub.clone(),
             pool: pool.clone(),
@@ -151,6 +163,11 @@ impl Edge {
         let mut listeners = JoinSet::new();
         for listener in self.xmpp {
             listeners.spawn(listen(listener, around.clone(), stop.clone()));
+        }
+        let acceptor = self.direct_acceptor;
+        let direct = Surroundings { acceptor, begins_with_tls: true, ..around };
+        for listener in self.xmpp_direct_tls {
+            listeners.spawn(listen(listener, direct.clone(), stop.clone()));
         }
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
         tokio::spawn(tls::renew_on_hangup(self.identities));
@@ -190,6 +207,14 @@ async fn leave(registry: &Registry, pool: &Pool, hub: &HubSender) {
     }
     // The hub is there until it is told.
     let _ = hub.send(HubInput::Stop).await;
+}
+
+async fn bind_all(key: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(bind(key, *address).await?);
+    }
+    Ok(listeners)
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {

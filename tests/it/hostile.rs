@@ -2,6 +2,7 @@
 
 mod corpus;
 mod delivery;
+mod direct_tls;
 mod edge_certificates;
 mod edge_floods;
 mod edge_rules;

@@ -3,6 +3,7 @@
 mod away;
 mod certificates;
 mod devices;
+mod direct_tls;
 mod edges;
 mod ending;
 mod next_hop;

@@ -67,6 +67,8 @@ pub struct Setup<'a> {
     pub has_next_hops: bool,
     /// Whether the partners' authority is trusted by the edge, and the edge's by partners.
     pub is_certified: bool,
+    /// Whether partners may begin with TLS, on port 5270.
+    pub has_direct_tls: bool,
     /// The level of the logs.
     pub log_level: &'a str,
     /// Where the front end looks for edges, each as `host:port`.
@@ -82,6 +84,7 @@ impl Default for Setup<'_> {
             home_settings: "",
             has_next_hops: false,
             is_certified: true,
+            has_direct_tls: false,
             log_level: "debug",
             edges: &[OWN_EDGE],
         }
@@ -133,11 +136,15 @@ impl Setup<'_> {
             ),
             false => String::new(),
         };
+        let direct_tls = match self.has_direct_tls {
+            true => format!("listen_direct_tls = [\"{EDGE}:5270\"]\n"),
+            false => String::new(),
+        };
         let Self { home: home_address, home_settings, log_level, edges, .. } = self;
         place.write(
             "edge.toml",
             &format!(
-                "[xmpp]\nlisten = [\"{EDGE}:5269\"]\ncertificate = {:?}\nkey = {:?}\n\
+                "[xmpp]\nlisten = [\"{EDGE}:5269\"]\n{direct_tls}certificate = {:?}\nkey = {:?}\n\
              trust = [{trust:?}]\nsystem_trust = false\n\
              [link]\nlisten = \"{EDGE}:{LINK_PORT}\"\ncertificate = {:?}\nkey = {:?}\n\
              trust = [{link_trust:?}]\n\

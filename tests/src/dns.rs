@@ -35,6 +35,13 @@ impl Records {
         self
     }
 
+    /// Adds what the administrator of an XMPP server publishes that is reached by direct TLS alone.
+    pub fn direct_tls_server(self, domain: &str, address: Ipv4Addr) -> Self {
+        let host = format!("xmpp.{domain}");
+        self.service(&format!("_xmpps-server._tcp.{domain}"), &host, 5270, 10)
+            .address(&host, address)
+    }
+
     /// Adds what an XMPP server's administrator publishes: a service record and an address.
     pub fn xmpp_server(self, domain: &str, address: Ipv4Addr) -> Self {
         let host = format!("xmpp.{domain}");

@@ -33,6 +33,7 @@ pub struct Setup {
     situation: Situation,
     has_stream_management: bool,
     requires_certificates: bool,
+    has_direct_tls: bool,
     log_level: &'static str,
     users: Vec<(String, String)>,
 }
@@ -46,6 +47,7 @@ impl Setup {
             situation,
             has_stream_management: true,
             requires_certificates: situation != Situation::Unrelated,
+            has_direct_tls: false,
             log_level: "debug",
             users: Vec::new(),
         }
@@ -66,6 +68,12 @@ impl Setup {
     /// Takes dialback from servers whose certificates do not verify.
     pub fn allowing_dialback(mut self) -> Self {
         self.requires_certificates = false;
+        self
+    }
+
+    /// Lets servers begin with TLS on port 5270 (XEP-0368).
+    pub fn with_direct_tls(mut self) -> Self {
+        self.has_direct_tls = true;
         self
     }
 
@@ -99,13 +107,18 @@ impl Setup {
         let configuration = directory.join("prosody.cfg.lua");
         let text = self.configuration(&directory, &identity, &trusted);
         fs::write(&configuration, text).expect("the test's directory can be written");
-        let process = launch(&self.domain, &directory);
+        let mut process = launch(&self.domain, &directory);
+        if self.has_direct_tls {
+            let deadline = Deadline::after_s(START_S_MAX);
+            process.wait_for_line("Activated service 's2s_direct_tls' on [", deadline);
+        }
         Prosody { domain: self.domain.clone(), directory, process }
     }
 
     fn configuration(&self, directory: &Path, identity: &Identity, trusted: &Path) -> String {
         let Self { domain, address, requires_certificates, log_level, .. } = self;
         let stream_management = if self.has_stream_management { r#""smacks","# } else { "" };
+        let direct_tls = if self.has_direct_tls { "5270" } else { "" };
         let (data, certificate) = (directory.join("data"), &identity.certificate);
         let key = &identity.key;
         // The limits of bytes per second are off, since they would pace the runs under load.
@@ -129,6 +142,8 @@ c2s_interfaces = {{ "{address}" }}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 s2s_interfaces = {{ "{address}" }}
+s2s_direct_tls_interfaces = {{ "{address}" }}
+s2s_direct_tls_ports = {{ {direct_tls} }}
 s2s_require_encryption = true
 s2s_secure_auth = {requires_certificates}
 ssl = {{ key = {key:?}, certificate = {certificate:?}, cafile = {trusted:?} }}

@@ -26,7 +26,7 @@ use xmpp_proto::xml::{Element, write_document, write_stanza};
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
 use super::pool::Pool;
-use super::report::{self, wire_proof};
+use super::report::{self, StreamTls, count_established, wire_proof};
 use crate::admission::Admitted;
 use crate::hub::{Inbound, Settling};
 use crate::hub_driver::{HubInput, HubSender};
@@ -60,6 +60,8 @@ pub struct Surroundings {
     pub attached: watch::Receiver<bool>,
     /// Our certificate.
     pub acceptor: TlsAcceptor,
+    /// Whether connections begin with TLS (XEP-0368).
+    pub begins_with_tls: bool,
     /// The authorities that peers are checked against.
     pub trust: Arc<TrustAnchors>,
     /// Where stanzas go.
@@ -78,8 +80,12 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
         (admitted.limits, !*around.attached.borrow())
     };
     let now = Instant::now();
+    let machine = match around.begins_with_tls {
+        true => ReceivingStream::direct_tls(limits, crate::random(), now),
+        false => ReceivingStream::new(limits, crate::random(), now),
+    };
     let mut driver = Driver {
-        machine: ReceivingStream::new(limits, crate::random(), now),
+        machine,
         connection,
         around,
         registration,
@@ -289,7 +295,12 @@ impl Driver {
             self.connection.progress(false).await?;
             self.connection.accept_tls(&acceptor).await
         };
-        let outcome = tokio::time::timeout(limit, handshake).await;
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(limit, handshake) => outcome,
+            // Nothing but the end is told to a stream without a pair; a peer that stalls must not
+            // keep us from it.
+            command = self.registration.next_command() => return self.handle_command(command),
+        };
         match outcome {
             Ok(Ok(())) => {
                 let chain = self.connection.peer_certificates();
@@ -321,9 +332,13 @@ impl Driver {
             stream = self.number, partner = %pair.remote, local = %pair.local,
             proof = proof.label(), "a peer has proven its domain"
         );
-        let tls_version = self.connection.tls_version();
+        let direct_tls = self.around.begins_with_tls;
+        if self.open.is_empty() {
+            count_established(Direction::Inbound, direct_tls);
+        }
+        let tls = StreamTls { version: self.connection.tls_version(), direct: direct_tls };
         let direction = Direction::Inbound;
-        self.tell(report::established(&pair, direction, self.number, proof, tls_version)).await;
+        self.tell(report::established(&pair, direction, self.number, proof, tls)).await;
         self.open.push((pair, proof));
     }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use host::socket::Connection;
 use host::tls::PeerIdentity;
-use link::wire::stream_report;
-use rustls::pki_types::{ServerName, UnixTime};
+use link::wire::stream_report::{Direction, State};
+use rustls::pki_types::UnixTime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
@@ -17,8 +17,9 @@ use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
 use super::inbound::InboundCommand;
 use super::partner::{ConnectFailure, Partner, PartnerEffect};
 use super::queue::Ticket;
+use super::report::count_established;
 use crate::admission::Admitted;
-use crate::connect::Connector;
+use crate::connect::{Connector, Reached, server_name};
 use crate::hub::Inbound;
 use crate::hub_driver::{HubInput, HubSender};
 
@@ -62,6 +63,7 @@ pub async fn drive(
         pair,
         partner,
         socket: Socket::None,
+        is_direct_tls: false,
         verifiers: Vec::new(),
         connector,
         hub,
@@ -103,6 +105,8 @@ struct Driver {
     pair: DomainPair,
     partner: Partner,
     socket: Socket,
+    /// Whether the connection began with TLS.
+    is_direct_tls: bool,
     verifiers: Vec<(VerifyRequest, mpsc::UnboundedSender<InboundCommand>)>,
     connector: Arc<Connector>,
     hub: HubSender,
@@ -129,17 +133,17 @@ impl Leaving {
     }
 }
 
-type Attempt<E> = Pin<Box<dyn Future<Output = Result<Connection, E>> + Send>>;
+type Attempt<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 enum Socket {
     None,
-    Connecting(Attempt<ConnectFailure>),
+    Connecting(Attempt<Reached, ConnectFailure>),
     Connected(Connection),
-    Securing(Attempt<std::io::Error>),
+    Securing(Attempt<Connection, std::io::Error>),
 }
 
 enum Progress {
-    Connected(Connection),
+    Connected(Reached),
     ConnectFailed(ConnectFailure),
     Secured(Connection),
     TlsFailed(std::io::Error),
@@ -159,7 +163,7 @@ impl Socket {
         match self {
             Self::None => std::future::pending().await,
             Self::Connecting(connecting) => match connecting.await {
-                Ok(connection) => Progress::Connected(connection),
+                Ok(reached) => Progress::Connected(reached),
                 Err(failure) => Progress::ConnectFailed(failure),
             },
             Self::Securing(securing) => match securing.await {
@@ -224,9 +228,16 @@ impl Driver {
         let now = Instant::now();
         let admitted = Arc::clone(&admitted.borrow());
         match progress {
-            Progress::Connected(connection) => {
+            Progress::Connected(Reached::InClear(connection)) => {
+                self.is_direct_tls = false;
                 self.socket = Socket::Connected(connection);
                 self.partner.handle_connected(crate::random(), &admitted, now);
+            }
+            Progress::Connected(Reached::DirectTls(connection)) => {
+                self.is_direct_tls = true;
+                let peer = self.examine(&connection);
+                self.socket = Socket::Connected(connection);
+                self.partner.handle_connected_by_tls(&peer, crate::random(), &admitted, now);
             }
             Progress::ConnectFailed(failure) => {
                 tracing::warn!(partner = %self.pair.remote, ?failure, "the partner cannot be reached");
@@ -234,11 +245,7 @@ impl Driver {
                 self.partner.handle_connect_failed(failure, now);
             }
             Progress::Secured(connection) => {
-                let chain = connection.peer_certificates();
-                let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
-                if let Err(reason) = peer.trust() {
-                    tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
-                }
+                let peer = self.examine(&connection);
                 self.socket = Socket::Connected(connection);
                 self.partner.handle_tls(&peer, &admitted, now);
             }
@@ -253,6 +260,15 @@ impl Driver {
                 self.partner.handle_disconnect(Disconnect::Lost, now);
             }
         }
+    }
+
+    fn examine(&self, connection: &Connection) -> PeerIdentity {
+        let chain = connection.peer_certificates();
+        let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
+        if let Err(reason) = peer.trust() {
+            tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
+        }
+        peer
     }
 
     /// Carries out what the partner decided; fails when the hub is gone.
@@ -289,8 +305,10 @@ impl Driver {
                 PartnerEffect::Outcome(id, outcome) => HubInput::Outcome { id, outcome },
                 PartnerEffect::Grant(credit) => HubInput::Grant { pair: self.pair.clone(), credit },
                 PartnerEffect::Report(mut report) => {
-                    if report.state() == stream_report::State::Established {
+                    if report.state() == State::Established {
                         report.tls_version = self.socket.tls_version().unwrap_or_default().into();
+                        report.direct_tls = self.is_direct_tls;
+                        count_established(Direction::Outbound, self.is_direct_tls);
                     }
                     HubInput::Report(report)
                 }
@@ -303,13 +321,11 @@ impl Driver {
     fn start_tls(&mut self) {
         let socket = std::mem::replace(&mut self.socket, Socket::None);
         let Socket::Connected(mut connection) = socket else { return };
-        // RFC 6120 s.13.7.2.1: the name asked for is the domain, never an SRV target.
-        let name = ServerName::try_from(self.pair.remote.to_ascii().into_owned());
+        let name = server_name(&self.pair.remote);
         let connector = Arc::clone(&self.connector);
         self.socket = Socket::Securing(Box::pin(async move {
             connection.progress(false).await?;
-            let name = name.map_err(std::io::Error::other)?;
-            connection.connect_tls(connector.tls(), name).await?;
+            connection.connect_tls(connector.tls(), name?).await?;
             Ok(connection)
         }));
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use link::wire::Bounced;
 use link::wire::stream_report::Direction;
+use xmpp_proto::limits::StreamLimits;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
@@ -27,7 +28,7 @@ use xmpp_proto::stream::{
 };
 
 use super::queue::{Queue, Queued, Ticket};
-use super::report;
+use super::report::{self, StreamTls};
 use crate::admission::{Admitted, QueueLimits};
 
 mod effect;
@@ -147,12 +148,33 @@ impl Partner {
 
     /// Takes a connection that was made, whose bytes go to the stream from here on.
     pub fn handle_connected(&mut self, seed: [u8; 32], admitted: &Admitted, now: Instant) {
+        let limits = self.stream_limits(admitted);
+        self.begin(InitiatingStream::new(self.pair.clone(), limits, seed, now), now);
+    }
+
+    /// Takes a connection that began with TLS, whose bytes go to the stream from here on.
+    pub fn handle_connected_by_tls(
+        &mut self,
+        peer: &dyn PeerCertificate,
+        seed: [u8; 32],
+        admitted: &Admitted,
+        now: Instant,
+    ) {
+        let (pair, limits) = (self.pair.clone(), self.stream_limits(admitted));
+        let stream = InitiatingStream::direct_tls(pair, peer, limits, seed, &admitted.streams, now);
+        self.begin(stream, now);
+    }
+
+    fn stream_limits(&self, admitted: &Admitted) -> StreamLimits {
         let keep_alive = admitted.partner(&self.pair.remote).is_none_or(|it| it.keep_alive);
         let mut limits = admitted.limits;
         if !keep_alive {
             limits.keep_alive = limits.inactivity_max;
         }
-        let mut stream = InitiatingStream::new(self.pair.clone(), limits, seed, now);
+        limits
+    }
+
+    fn begin(&mut self, mut stream: InitiatingStream, now: Instant) {
         for request in self.verifications.drain(..) {
             stream.request_verification(request, now);
         }
@@ -363,7 +385,8 @@ impl Partner {
         self.established += 1;
         let (pair, number) = (&self.pair, self.established);
         // Which TLS it has, the driver knows.
-        let report = report::established(pair, Direction::Outbound, number, proof, None);
+        let tls = StreamTls::default();
+        let report = report::established(pair, Direction::Outbound, number, proof, tls);
         self.effects.push_back(PartnerEffect::Report(report));
     }
 

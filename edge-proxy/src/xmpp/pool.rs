@@ -158,7 +158,6 @@ mod tests {
     use host::tls::{self, TrustAnchors};
     use rustls::{ClientConfig, RootCertStore};
     use tokio::sync::{mpsc, watch};
-    use tokio_rustls::TlsConnector;
     use xmpp_proto::jid::Domain;
     use xmpp_proto::stream::DomainPair;
 
@@ -172,7 +171,6 @@ mod tests {
             .unwrap()
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        let tls = TlsConnector::from(Arc::new(tls));
         let trust = Arc::new(TrustAnchors::default());
         let servers = ["127.0.0.1:53".parse().unwrap()];
         let connector = Connector::new(&servers, Duration::from_secs(1), tls, trust).unwrap();

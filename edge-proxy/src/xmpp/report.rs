@@ -4,20 +4,38 @@ use link::wire::stream_report::{Direction, State};
 use link::wire::{Proof as WireProof, StreamReport};
 use xmpp_proto::stream::{DomainPair, Proof};
 
+/// The TLS of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StreamTls {
+    /// The ProtocolVersion, if it is known.
+    pub(super) version: Option<u16>,
+    /// Whether the connection began with it (XEP-0368).
+    pub(super) direct: bool,
+}
+
 /// Reports that a stream is established; `number` is ours, of this direction and pair.
 pub(super) fn established(
     pair: &DomainPair,
     direction: Direction,
     number: u64,
     proof: Proof,
-    tls_version: Option<u16>,
+    tls: StreamTls,
 ) -> StreamReport {
     StreamReport {
         number,
         proof: wire_proof(Some(proof)).into(),
-        tls_version: tls_version.unwrap_or_default().into(),
+        tls_version: tls.version.unwrap_or_default().into(),
+        direct_tls: tls.direct,
         ..of(pair, direction, State::Established)
     }
+}
+
+/// Counts a stream that is established.
+pub(super) fn count_established(direction: Direction, direct_tls: bool) {
+    let direction = if direction == Direction::Inbound { "inbound" } else { "outbound" };
+    let tls = if direct_tls { "direct" } else { "starttls" };
+    metrics::counter!("edge_xmpp_established_total", "direction" => direction, "tls" => tls)
+        .increment(1);
 }
 
 /// Reports the end of an established stream; a `reason` is for a person.

@@ -27,6 +27,7 @@ type Key = (i32, DomainPair, u64);
 struct Stream {
     proof: Proof,
     tls_version: u32,
+    direct_tls: bool,
     since: Instant,
 }
 
@@ -39,6 +40,7 @@ impl Streams {
                 let stream = Stream {
                     proof: report.proof(),
                     tls_version: report.tls_version,
+                    direct_tls: report.direct_tls,
                     since: now.checked_sub(age).unwrap_or(now),
                 };
                 if self.listed.len() < LISTED_MAX || self.listed.contains_key(&key) {
@@ -75,12 +77,13 @@ impl Streams {
                 0x0304 => "TLS 1.3",
                 _ => "TLS unknown",
             };
+            let direct = if stream.direct_tls { "direct " } else { "" };
             let DomainPair { local, remote } = pair;
             let for_so_long = age(now.saturating_duration_since(stream.since));
             // A text takes every line.
             let _ = write!(
                 text,
-                "\n  {direction}\t{local}\t{remote}\t{proof}\t{tls}\topen for {for_so_long}"
+                "\n  {direction}\t{local}\t{remote}\t{proof}\t{direct}{tls}\topen for {for_so_long}"
             );
         }
         if self.unlisted > 0 {

@@ -54,7 +54,8 @@ fn an_attached_edge_is_shown_with_its_streams_until_they_end() {
     let mut edges = attached(&clock);
     let open = StreamReport { age_ms: 180_000, ..report(Direction::Inbound, 7, State::Open) };
     edges.handle_report(EDGE, pair(), &open, clock.now.instant);
-    let established = report(Direction::Outbound, 7, State::Established);
+    let established =
+        StreamReport { direct_tls: true, ..report(Direction::Outbound, 7, State::Established) };
     edges.handle_report(EDGE, pair(), &established, clock.now.instant);
     clock.set(clock.now.instant + std::time::Duration::from_secs(5));
     assert_eq!(
@@ -63,7 +64,8 @@ fn an_attached_edge_is_shown_with_its_streams_until_they_end() {
             "edge edge1 at 127.0.0.3:23456 (edges.example:23456): attached since \
              2027-01-15T08:00:00Z, for 5 s; instance 30313233343536373839616263646566",
             "  inbound\tcontoso.example\tfabrikam.example\tSASL EXTERNAL\tTLS 1.3\topen for 3 min",
-            "  outbound\tcontoso.example\tfabrikam.example\tSASL EXTERNAL\tTLS 1.3\topen for 5 s",
+            "  outbound\tcontoso.example\tfabrikam.example\tSASL EXTERNAL\tdirect TLS 1.3\t\
+             open for 5 s",
         ]
     );
     let closed = report(Direction::Outbound, 7, State::Closed);

@@ -78,6 +78,23 @@ pub fn federation_client_config(identity: &Identity) -> Result<ClientConfig, Set
     Ok(config)
 }
 
+/// The protocol that a connection of XMPP servers negotiates where it begins with TLS
+/// (XEP-0368).
+const XMPP_SERVER: &[u8] = b"xmpp-server";
+
+/// Makes the configuration for peers whose connections begin with TLS: those that offer other
+/// protocols only are refused, those that offer none are let through.
+pub fn direct_tls_server_config(mut federation: ServerConfig) -> ServerConfig {
+    federation.alpn_protocols = vec![XMPP_SERVER.to_vec()];
+    federation
+}
+
+/// Makes the configuration for connections to peers that begin with TLS.
+pub fn direct_tls_client_config(mut federation: ClientConfig) -> ClientConfig {
+    federation.alpn_protocols = vec![XMPP_SERVER.to_vec()];
+    federation
+}
+
 fn without_resumption(config: &mut ServerConfig) {
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

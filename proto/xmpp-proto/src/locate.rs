@@ -24,6 +24,13 @@ pub struct SrvRecord {
     pub target: String,
 }
 
+impl SrvRecord {
+    /// Whether it says that there is no such service (RFC 2782: the target is `.`).
+    pub fn is_none(&self) -> bool {
+        self.target == "."
+    }
+}
+
 /// The records of a domain. An empty list means that DNS has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SrvAnswers<'a> {
@@ -56,9 +63,9 @@ pub fn targets(
     answers: SrvAnswers<'_>,
     mut draw: impl FnMut(u32) -> u32,
 ) -> Vec<Target> {
-    // RFC 6120 s.3.2.1 (9): without records, the domain itself.
-    // XEP-0368 s.5: and never with direct TLS.
-    if answers.starttls.is_empty() && answers.direct_tls.is_empty() {
+    // RFC 6120 s.3.2.1 (9): without records, the domain itself, and never with direct TLS. That
+    // there is no direct TLS says nothing about STARTTLS.
+    if answers.starttls.is_empty() && answers.direct_tls.iter().all(SrvRecord::is_none) {
         let host = domain.to_ascii();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         return vec![Target { host, port: DEFAULT_PORT, direct_tls: false }];
@@ -68,8 +75,7 @@ pub fn targets(
     let direct_tls = answers.direct_tls.iter().map(|record| (record, true));
     let mut records: Vec<(&SrvRecord, bool)> = starttls
         .chain(direct_tls)
-        // RFC 2782: the target "." means that there is no such service.
-        .filter(|(record, _)| record.target != "." && is_allowed_port(record.port))
+        .filter(|(record, _)| !record.is_none() && is_allowed_port(record.port))
         .collect();
     // RFC 2782: by priority, and records without weight first among their equals.
     records.sort_by_key(|(record, _)| (record.priority, record.weight > 0));
@@ -147,6 +153,19 @@ mod tests {
         let found = targets(&domain(), answers, |_| 0);
         let host = "x.example".to_owned();
         assert_eq!(found, [Target { host, port: 5270, direct_tls: true }]);
+    }
+
+    #[test]
+    fn a_dot_for_direct_tls_leaves_starttls_as_it_is() {
+        let none = [record(0, 0, ".")];
+        let with = |starttls: &[SrvRecord]| {
+            let answers = SrvAnswers { starttls, direct_tls: &none };
+            targets(&domain(), answers, |_| 0)
+        };
+        let target = |host: &str| Target { host: host.to_owned(), port: 5269, direct_tls: false };
+        assert_eq!(with(&[record(0, 0, "a")]), [target("a")]);
+        assert_eq!(with(&[]), [target("xn--bcher-kva.example")]);
+        assert_eq!(with(&none), []);
     }
 
     #[test]

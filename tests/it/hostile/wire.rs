@@ -46,14 +46,32 @@ impl Wire {
 
     /// Begins TLS as the client of `server_name`.
     pub(super) fn connect_tls(self, config: Arc<ClientConfig>, server_name: &str) -> Self {
+        self.try_connect_tls(config, server_name).expect("the server begins TLS")
+    }
+
+    /// Begins TLS as the client of `server_name`, or learns why the server does not.
+    pub(super) fn try_connect_tls(
+        self,
+        config: Arc<ClientConfig>,
+        server_name: &str,
+    ) -> io::Result<Self> {
         let name = ServerName::try_from(server_name.to_owned()).expect("it is a name");
         let mut tls = ClientConnection::new(config, name).expect("the configuration is whole");
         let mut socket = self.into_socket();
         while tls.is_handshaking() {
-            tls.complete_io(&mut socket).expect("the server begins TLS");
+            tls.complete_io(&mut socket)?;
         }
         let transport = Transport::Client(Box::new(StreamOwned::new(tls, socket)));
-        Self { transport, received: Vec::new(), has_ended: false }
+        Ok(Self { transport, received: Vec::new(), has_ended: false })
+    }
+
+    /// The protocol that was negotiated with TLS, if one was.
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        match &self.transport {
+            Transport::Clear(_) => None,
+            Transport::Client(stream) => stream.conn.alpn_protocol(),
+            Transport::Server(stream) => stream.conn.alpn_protocol(),
+        }
     }
 
     /// Begins TLS as the server.

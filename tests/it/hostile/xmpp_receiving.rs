@@ -24,13 +24,13 @@ pub(super) const AUTH: &[u8] =
     b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
 
 /// How the peers of the corpus do TLS.
-struct Configs {
+pub(super) struct Configs {
     anonymous: Arc<ClientConfig>,
     certified: Arc<ClientConfig>,
 }
 
 impl Configs {
-    fn new(estate: &Estate) -> Self {
+    pub(super) fn new(estate: &Estate) -> Self {
         let identity = estate.ca.issue(&Leaf::server("peer.example"), "hostile");
         let authority = estate.ca.certificate();
         Self {
@@ -39,7 +39,7 @@ impl Configs {
         }
     }
 
-    fn of(&self, peer: Peer) -> Arc<ClientConfig> {
+    pub(super) fn of(&self, peer: Peer) -> Arc<ClientConfig> {
         match peer {
             Peer::Anonymous => Arc::clone(&self.anonymous),
             Peer::Certified | Peer::Authenticated => Arc::clone(&self.certified),
@@ -117,7 +117,7 @@ pub(super) fn authenticate(mut wire: Wire) -> Wire {
 }
 
 /// Sends the file and compares our answer with that of the index.
-fn assert_answer(row: &XmppRow, delivery: Delivery, mut wire: Wire) {
+pub(super) fn assert_answer(row: &XmppRow, delivery: Delivery, mut wire: Wire) {
     wire.send(&delivery.pieces(&row.input));
     // The answer to a key takes as long as its authority does.
     wire.read_until(|bytes| words(bytes).len() >= row.answer.len());

@@ -7,7 +7,8 @@ use xmpp_proto::stream::{DomainPair, Verdict};
 /// What the driver is to do, or to pass on.
 #[derive(Debug)]
 pub enum PartnerEffect {
-    /// Look the partner up and connect; answer with [`Partner::handle_connected`](super::Partner::handle_connected) or
+    /// Look the partner up and connect; answer with [`Partner::handle_connected`](super::Partner::handle_connected),
+    /// [`Partner::handle_connected_by_tls`](super::Partner::handle_connected_by_tls) or
     /// [`Partner::handle_connect_failed`](super::Partner::handle_connect_failed).
     Connect,
     /// TLS begins, with us as the client, once all is written.

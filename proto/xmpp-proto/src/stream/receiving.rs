@@ -28,7 +28,7 @@ use crate::xml::{Element, Frame};
 pub enum ReceivingEvent {
     /// TLS begins, with us as the server: answer with [`ReceivingStream::handle_tls`].
     ///
-    /// [`ReceivingStream::tls_domain`] tells for which domain.
+    /// [`ReceivingStream::tls_domain`] tells for which domain, where that is known.
     StartTls,
     /// A domain pair is authenticated; the first one makes the stream usable.
     Authenticated {
@@ -90,11 +90,12 @@ pub struct ReceivingStream {
 /// ```
 ///
 /// An error leads to `Closed` from everywhere. A connection that begins with TLS begins with
-/// `AwaitHeader (Secured)`.
+/// `AwaitTls`.
 enum State {
     AwaitHeader(Layer),
     AwaitStartTls(InClear),
-    AwaitTls(InClear),
+    /// With the domain of ours that was asked for in the clear.
+    AwaitTls(Option<Domain>),
     Negotiating(Negotiating),
     Open(Open),
     /// The stream is about to end, but acknowledgements are still to be given.
@@ -162,27 +163,17 @@ impl ReceivingStream {
     ///
     /// `seed` must be random and used for this stream only.
     pub fn new(limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
-        Self::with_layer(Layer::Plain, limits, seed, now)
+        let state = State::AwaitHeader(Layer::Plain);
+        Self { wire: Wire::new(limits, seed, now), state, events: VecDeque::new() }
     }
 
-    /// A connection that began with TLS (XEP-0368).
+    /// A connection that begins with TLS (XEP-0368): its first event is
+    /// [`ReceivingEvent::StartTls`], and the time of the handshake counts like that of any step.
     ///
     /// `seed` must be random and used for this stream only.
-    pub fn direct_tls(
-        certificate: Box<dyn PeerCertificate>,
-        limits: StreamLimits,
-        seed: [u8; 32],
-        now: Instant,
-    ) -> Self {
-        Self::with_layer(Layer::Secured(certificate), limits, seed, now)
-    }
-
-    fn with_layer(layer: Layer, limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
-        Self {
-            wire: Wire::new(limits, seed, now),
-            state: State::AwaitHeader(layer),
-            events: VecDeque::new(),
-        }
+    pub fn direct_tls(limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
+        let (state, events) = (State::AwaitTls(None), VecDeque::from([ReceivingEvent::StartTls]));
+        Self { wire: Wire::new(limits, seed, now), state, events }
     }
 
     /// Takes bytes of the peer: in the clear before TLS, decrypted behind it.
@@ -214,13 +205,14 @@ impl ReceivingStream {
         }
     }
 
-    /// While TLS is to begin: the domain of ours that the peer asked for in the clear.
+    /// While TLS is to begin: the domain of ours that the peer asked for in the clear, if anything
+    /// was said there.
     ///
     /// It tells which certificate to show where the handshake itself does not
     /// (RFC 6120 s.5.4.3.1).
     pub const fn tls_domain(&self) -> Option<&Domain> {
         match &self.state {
-            State::AwaitTls(in_clear) => Some(&in_clear.to),
+            State::AwaitTls(domain) => domain.as_ref(),
             _ => None,
         }
     }
@@ -408,7 +400,12 @@ impl Context<'_> {
         let reason = match state {
             State::Closed => return State::Closed,
             // RFC 6120 s.5.4.3.2: no XML where TLS is being negotiated, nor behind our end.
-            State::AwaitTls(_) | State::Ending { .. } => self.wire.close_silently(cause),
+            State::AwaitTls(_) => {
+                // What is over before the owner has heard of TLS does not begin it.
+                self.events.retain(|event| !matches!(event, ReceivingEvent::StartTls));
+                self.wire.close_silently(cause)
+            }
+            State::Ending { .. } => self.wire.close_silently(cause),
             // RFC 6120 s.4.9.1.2: a header comes before the error.
             State::AwaitHeader(_) => {
                 self.send_header(None, None, true);

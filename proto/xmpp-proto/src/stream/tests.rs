@@ -1,6 +1,7 @@
 //! Our two machines against each other, with a virtual clock, and each against words of a peer.
 
 mod delivery;
+mod direct_tls;
 mod initiating;
 mod pair;
 mod properties;

@@ -182,7 +182,7 @@ impl Context<'_> {
             FirstLevel::Tls if element.local() == "starttls" => {
                 self.wire.send(&Element::new(ns::TLS, "proceed"));
                 self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
-                State::AwaitTls(in_clear)
+                State::AwaitTls(Some(in_clear.to))
             }
             FirstLevel::Sasl if matches!(element.local(), "auth" | "response" | "abort") => {
                 let InClear { to, sasl_failures } = in_clear;

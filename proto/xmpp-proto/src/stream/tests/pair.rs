@@ -384,7 +384,9 @@ fn direct_tls_has_no_starttls() {
     let pair = domain_pair("a.example", "b.example");
     let initiating =
         InitiatingStream::direct_tls(pair, &certificate, limits, [5; 32], &network.a, now);
-    let receiving = ReceivingStream::direct_tls(Box::new(certificate), limits, [6; 32], now);
+    let mut receiving = ReceivingStream::direct_tls(limits, [6; 32], now);
+    assert!(matches!(receiving.poll_event(), Some(ReceivingEvent::StartTls)));
+    receiving.handle_tls(Box::new(certificate), now);
     let mut direct = Connection { initiating, receiving, ..network.a_to_b };
     while direct.exchange(&network.a, &network.b, now, usize::MAX) {}
 
