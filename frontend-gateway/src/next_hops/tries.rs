@@ -24,7 +24,7 @@ use crate::forward;
 /// the gateway lasts for 32 s.
 const TRY_MAX: Duration = Duration::from_secs(5);
 
-/// How long a NOTIFY may stay unanswered. Without an answer its subscription would end, which its
+/// How long a NOTIFY may stay unanswered, and not as long as its transaction. Without an answer its subscription would end, which its
 /// watcher may come back to.
 const NOTIFY_MAX: Duration = Duration::from_secs(10);
 
@@ -239,7 +239,7 @@ impl NextHops {
         self.try_next(id, now);
     }
 
-    /// Tries the next server beside one that does not answer; gives up a NOTIFY.
+    /// Tries the next server beside one that does not answer; gives up what has had its time.
     pub(super) fn handle_try_timeouts(&mut self, now: Now) {
         for id in self.tries.deadlines.take_due(now.instant) {
             let Some(trying) = self.tries.all.get(&id) else { continue };

@@ -9,7 +9,7 @@ use tests::namespace::{Place, in_namespace};
 use tests::process::Mark;
 use tests::wait::{Deadline, until};
 
-use super::estate::{Estate, PEER, POLICY};
+use super::estate::{Before, Estate, PEER, POLICY};
 use super::false_edge::{Deed, FalseEdge, greeting_that_yields};
 
 /// Where the test's own edge listens.
@@ -25,10 +25,23 @@ const GROWTH_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// More lines than an edge may cause at once, and in the time of the test.
 const LINES_MAX: usize = 20_000;
 
-fn start(place: &Place) -> Estate {
+/// An estate that works, and a false edge beside its own that has said nothing yet.
+struct Scene {
+    estate: Estate,
+    before: Before,
+    edge: FalseEdge,
+    greeting: FromEdge,
+}
+
+fn start(place: &Place) -> Scene {
     let address = FALSE_EDGE.to_string();
     let setup = Setup { policy: POLICY, edges: &[OWN_EDGE, &address], ..Setup::default() };
-    Estate::start_setup(place, PEER, &setup)
+    let mut estate = Estate::start_setup(place, PEER, &setup);
+    estate.exchange_texts();
+    let before = estate.look();
+    let greeting = greeting_that_yields(&estate.appliance.edges());
+    let edge = FalseEdge::start(place.directory(), FALSE_EDGE);
+    Scene { estate, before, edge, greeting }
 }
 
 fn message(sequence: u64, pair: (&str, &str), from: &str, to: &str) -> Envelope {
@@ -86,11 +99,7 @@ fn stanzas_for_domains_that_an_edge_was_not_given_are_refused_and_recorded_one_b
     let test = "hostile::edge_floods::\
         stanzas_for_domains_that_an_edge_was_not_given_are_refused_and_recorded_one_by_one";
     in_namespace(test, |place| {
-        let mut estate = start(place);
-        estate.exchange_texts();
-        let before = estate.look();
-        let greeting = greeting_that_yields(&estate.appliance.edges());
-        let edge = FalseEdge::start(place.directory(), FALSE_EDGE);
+        let Scene { mut estate, before, edge, greeting } = start(place);
         let frame = foreign();
         let count = frame.envelopes.len();
         edge.tell(Deed::Converse(vec![greeting, frame]));
@@ -156,12 +165,8 @@ fn an_edge_that_tells_without_end_takes_neither_memory_nor_the_log() {
     let test =
         "hostile::edge_floods::an_edge_that_tells_without_end_takes_neither_memory_nor_the_log";
     in_namespace(test, |place| {
-        let mut estate = start(place);
-        estate.exchange_texts();
-        let before = estate.look();
-        let greeting = greeting_that_yields(&estate.appliance.edges());
+        let Scene { mut estate, before, edge, greeting } = start(place);
         let mark = estate.appliance.frontend().mark();
-        let edge = FalseEdge::start(place.directory(), FALSE_EDGE);
         edge.tell(Deed::Converse([vec![greeting], flood()].concat()));
         edge.wait_for_attachment(Deadline::after_s(60));
         edge.wait_until_sent(Deadline::after_s(120));
@@ -192,11 +197,7 @@ fn an_edge_that_takes_nothing_loses_its_link_before_much_waits_for_it() {
     let test = "hostile::edge_floods::\
         an_edge_that_takes_nothing_loses_its_link_before_much_waits_for_it";
     in_namespace(test, |place| {
-        let mut estate = start(place);
-        estate.exchange_texts();
-        let before = estate.look();
-        let greeting = greeting_that_yields(&estate.appliance.edges());
-        let edge = FalseEdge::start(place.directory(), FALSE_EDGE);
+        let Scene { mut estate, before, edge, greeting } = start(place);
         let pair = ("gw.example", "stranger.example");
         let frame = |frame: u64| {
             let numbers = frame * 250 + 1..=(frame + 1) * 250;
