@@ -10,6 +10,7 @@ pub mod gate;
 pub mod next_hop;
 mod next_hop_document;
 pub mod partner;
+mod partner_document;
 
 use std::collections::BTreeMap;
 use std::fmt;
