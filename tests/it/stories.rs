@@ -7,6 +7,7 @@ mod direct_tls;
 mod edges;
 mod ending;
 mod next_hop;
+mod partners;
 mod presence;
 mod privacy;
 mod refusals;

@@ -154,6 +154,10 @@ impl Driver {
                     }
                 }
                 _ = self.around.attached.changed(), if !attached => {}
+                Ok(()) = self.around.admitted.changed() => {
+                    let admitted = Arc::clone(&self.around.admitted.borrow_and_update());
+                    self.machine.handle_admission(&admitted.streams, Instant::now());
+                }
                 () = sleep_until(due) => if !self.handle_timeout() {
                     break;
                 },

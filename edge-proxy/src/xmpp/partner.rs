@@ -24,7 +24,7 @@ use xmpp_proto::limits::StreamLimits;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
-    InitiatingStream, PeerCertificate, Proof, SendError, Verdict, VerifyRequest,
+    InitiatingStream, PeerCertificate, Proof, SendError, StreamCondition, Verdict, VerifyRequest,
 };
 
 use super::queue::{Queue, Queued, Ticket};
@@ -55,6 +55,8 @@ pub struct Partner {
     last_failure: String,
     /// How many streams have been established so far.
     established: u64,
+    /// How we were authenticated on the last of them.
+    proof: Option<Proof>,
     farewell: Option<Bytes>,
     effects: VecDeque<PartnerEffect>,
 }
@@ -86,6 +88,7 @@ impl Partner {
             failures: 0,
             last_failure: String::new(),
             established: 0,
+            proof: None,
             farewell: None,
             effects: VecDeque::new(),
         };
@@ -103,7 +106,11 @@ impl Partner {
             (_, None) => {
                 let text = format!("{} is no longer a federation partner", self.pair.remote);
                 self.bounce_all(StanzaCondition::Forbidden, &text);
-                self.close(now);
+                self.end(Some(StreamCondition::PolicyViolation), now);
+            }
+            // RFC 6120 s.4.9.3.16: the peer may come back, authenticated as these terms ask.
+            (State::Open(_), Some(_)) if !self.accepts_proof(admitted) => {
+                self.end(Some(StreamCondition::Reset), now);
             }
             // What failed under the terms before may work under these.
             (State::BackingOff { .. }, Some(_)) => {
@@ -256,8 +263,17 @@ impl Partner {
 
     /// Closes the stream; what waits stays.
     pub fn close(&mut self, now: Instant) {
+        self.end(None, now);
+    }
+
+    fn accepts_proof(&self, admitted: &Admitted) -> bool {
+        let terms = admitted.streams.terms(&self.pair.local, &self.pair.remote);
+        self.proof.is_none_or(|proof| terms.is_some_and(|terms| terms.accepts(proof)))
+    }
+
+    fn end(&mut self, condition: Option<StreamCondition>, now: Instant) {
         if let Some(stream) = self.stream() {
-            stream.close(None, now);
+            stream.close(condition, now);
             self.drain_events(now);
         }
     }
@@ -383,6 +399,7 @@ impl Partner {
             self.state = State::Open(stream);
         }
         self.established += 1;
+        self.proof = Some(proof);
         let (pair, number) = (&self.pair, self.established);
         // Which TLS it has, the driver knows.
         let tls = StreamTls::default();

@@ -411,9 +411,29 @@ fn a_policy_that_leaves_the_partner_out_ends_its_stream() {
     rig.send(1, 1);
     rig.transmitted();
     rig.admit(Admitted::default());
-    assert_eq!(rig.transmitted(), "</stream:stream>");
+    let farewell = rig.transmitted();
+    assert!(farewell.contains("<policy-violation "), "{farewell}");
+    assert!(farewell.ends_with("</stream:stream>"), "{farewell}");
     rig.acknowledge(2);
     assert_eq!(rig.outcomes(), [(1, Ok(()))], "what is on its way may still be confirmed");
+}
+
+#[test]
+fn a_policy_that_asks_for_another_proof_ends_the_stream_and_opens_one_anew() {
+    let mut rig = Rig::open(LIMITS);
+    rig.admit(admitted(QueueLimits { items_max: 1, ..LIMITS }));
+    assert_eq!(rig.transmitted(), "", "the proof of the stream still counts");
+    let mut other = admitted(LIMITS);
+    for terms in other.streams.partners.values_mut() {
+        *terms = StreamTerms { sasl: SaslTerms::NotSupported, dialback: true };
+    }
+    rig.admit(other);
+    let farewell = rig.transmitted();
+    assert!(farewell.contains("<reset ") && farewell.ends_with("</stream:stream>"), "{farewell}");
+    rig.hear("</stream:stream>");
+    rig.effects();
+    rig.send(1, 1);
+    assert_eq!(rig.connects(), 1);
 }
 
 #[test]

@@ -54,14 +54,14 @@ impl fmt::Debug for DialbackSecret {
 }
 
 /// The secrets in use: keys are made with the current one; while secrets rotate, keys of the
-/// previous one are still good.
+/// previous one, or already of the next one, are good too.
 ///
 /// Without a secret no key is made, and none is valid.
 #[derive(Clone, Debug, Default)]
 pub struct DialbackSecrets {
     /// The secret that keys are made with.
     pub current: Option<DialbackSecret>,
-    /// The secret that keys were made with until a moment ago.
+    /// The secret that keys were made with until a moment ago, or soon will be.
     pub previous: Option<DialbackSecret>,
 }
 

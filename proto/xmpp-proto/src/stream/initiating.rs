@@ -350,12 +350,13 @@ impl InitiatingStream {
         true
     }
 
-    /// Closes the stream: with a stream error at once, without one when the peer has closed too.
+    /// Closes the stream, with a stream error or without: an open one when the peer has closed too,
+    /// so that it can confirm what is on its way; any other at once.
     pub fn close(&mut self, condition: Option<StreamCondition>, now: Instant) {
         self.now = now;
         let cause = CloseCause::Requested(condition);
         match self.state {
-            State::Open(_) if condition.is_none() => self.begin_to_end(cause),
+            State::Open(_) => self.begin_to_end(cause),
             _ => self.fail(cause),
         }
     }

@@ -244,6 +244,21 @@ impl ReceivingStream {
         });
     }
 
+    /// Takes another admission: a stream that it leaves without a pair that may use it ends, with
+    /// `policy-violation` where no pair may federate, and with `reset` where one may do so in
+    /// another way (RFC 6120 s.4.9.3.16).
+    ///
+    /// Where another pair lives on the stream, a stanza of the one that may not ends it.
+    pub fn handle_admission(&mut self, admission: &Admission, now: Instant) {
+        self.step(admission, now, |state, context| match state {
+            State::Open(open) => match context.cause_to_leave(&open) {
+                Some(cause) => context.fail(State::Open(open), cause),
+                None => State::Open(open),
+            },
+            state => state,
+        });
+    }
+
     /// Takes the end of the connection.
     pub fn handle_disconnect(&mut self, disconnect: Disconnect) {
         if matches!(self.state, State::Closed) {

@@ -3,8 +3,10 @@
 use crate::jid::Jid;
 use crate::stanza::Stanza;
 use crate::stanza::error::{StanzaCondition, StanzaError};
+use crate::stream::admission::Proof;
 use crate::stream::close::{CloseCause, CloseReason};
 use crate::stream::dialback::DomainPair;
+use crate::stream::error::StreamCondition;
 use crate::stream::receiving::{Context, Open, ReceivedStanza, ReceivingEvent, State};
 use crate::stream::stream_management::{self, read_handled};
 use crate::stream::timer::Timer;
@@ -95,10 +97,26 @@ impl Context<'_> {
         let Some(proof) = open.pairs.get(&pair) else {
             return Err(CloseCause::StanzaTo);
         };
-        match self.admission.terms(&pair.local, &pair.remote) {
-            Some(terms) if terms.accepts(*proof) => Ok(()),
-            _ => Err(CloseCause::NotAdmitted),
+        if self.admits(&pair, *proof) { Ok(()) } else { Err(CloseCause::NotAdmitted) }
+    }
+
+    /// Why policy lets no pair of the stream use it, if it does not.
+    pub(super) fn cause_to_leave(&self, open: &Open) -> Option<CloseCause> {
+        if open.pairs.iter().any(|(pair, proof)| self.admits(pair, *proof)) {
+            return None;
         }
+        let mut pairs = open.pairs.keys();
+        let may_return =
+            pairs.any(|pair| self.admission.terms(&pair.local, &pair.remote).is_some());
+        Some(match may_return {
+            true => CloseCause::Requested(Some(StreamCondition::Reset)),
+            false => CloseCause::NotAdmitted,
+        })
+    }
+
+    fn admits(&self, pair: &DomainPair, proof: Proof) -> bool {
+        let terms = self.admission.terms(&pair.local, &pair.remote);
+        terms.is_some_and(|terms| terms.accepts(proof))
     }
 
     /// Stream management of a peer that sends stanzas and receives none.

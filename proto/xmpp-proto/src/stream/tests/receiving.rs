@@ -88,6 +88,12 @@ impl Peer {
         self.hear()
     }
 
+    fn admit(&mut self, admission: Admission) -> String {
+        self.admission = admission;
+        self.stream.handle_admission(&self.admission, self.now);
+        self.hear()
+    }
+
     fn pass(&mut self, time: Duration) -> String {
         self.now += time;
         self.stream.handle_timeout(&self.admission, self.now);
@@ -271,6 +277,22 @@ fn a_policy_that_changes_stops_the_next_stanza() {
     dialback.admission.partners.clear();
     assert!(dialback.say(MESSAGE).contains("<policy-violation "));
     assert_eq!(dialback.end(), CloseCause::NotAdmitted);
+}
+
+#[test]
+fn a_policy_that_leaves_a_stream_no_pair_ends_it_at_once() {
+    let mut external = Peer::authenticated();
+    let unchanged = external.admission.clone();
+    assert_eq!(external.admit(unchanged), "");
+    let mut dialback_only = external.admission.clone();
+    dialback_only.partners.insert(domain("a.example"), DIALBACK_ONLY);
+    assert!(external.admit(dialback_only).contains("<reset "));
+    assert_eq!(external.end(), CloseCause::Requested(Some(StreamCondition::Reset)));
+
+    let mut without_us = Peer::verified();
+    without_us.admission.local_domains.clear();
+    let admission = without_us.admission.clone();
+    assert!(without_us.admit(admission).contains("<policy-violation "));
 }
 
 #[test]
