@@ -18,6 +18,7 @@ use crate::address::s2x_address;
 use crate::clock::Now;
 use crate::commit::Commits;
 use crate::contacts::Contacts;
+use crate::dialback_secrets::DialbackSecrets;
 use crate::edges::{AddressState, EdgeAddress};
 use crate::exchange::ExchangeId;
 use crate::facts::Facts;
@@ -86,7 +87,9 @@ pub struct Core {
     policy_version: u64,
     /// A version is being stored, and no other one may be.
     applying: bool,
-    dialback_secret: Vec<u8>,
+    dialback_secrets: DialbackSecrets,
+    /// Those that edges know.
+    dialback_in_force: Vec<Bytes>,
     contacts: Contacts,
     gateway: Gateway,
     home: Home,
@@ -106,10 +109,10 @@ impl Core {
         policy: StartPolicy,
         settings: CoreSettings,
         hello: Hello,
-        seeds: [[u8; 32]; 4],
+        seeds: [[u8; 32]; 5],
         now: Now,
     ) -> Self {
-        let [gateway_seed, home_seed, nonce_seed, next_hop_seed] = seeds;
+        let [gateway_seed, home_seed, nonce_seed, next_hop_seed, dialback_seed] = seeds;
         let contacts = Contacts::restore(std::mem::take(&mut loaded.contacts));
         let gateway = Gateway::restore(&mut loaded, settings.gateway, hello, gateway_seed, now);
         let home = Home::restore(&mut loaded, settings.home, [home_seed, nonce_seed], now);
@@ -118,7 +121,8 @@ impl Core {
             policy: policy.policy,
             policy_version: policy.version,
             applying: false,
-            dialback_secret: loaded.dialback_secret,
+            dialback_secrets: DialbackSecrets::restore(loaded.dialback_secrets, dialback_seed),
+            dialback_in_force: Vec::new(),
             contacts,
             gateway,
             home,
@@ -131,7 +135,7 @@ impl Core {
         if let Some(text) = policy.to_store {
             core.commits.write(administration::policy_write(core.policy_version, text, now));
         }
-        core.push_admission();
+        core.advance_dialback_secrets(now);
         core.settle_down(now);
         core
     }
@@ -247,6 +251,7 @@ impl Core {
             let before_ms = now.unix_ms.saturating_sub(OUTCOMES_KEPT_MS);
             self.commits.write(Write::ForgetSettled { before_ms });
         }
+        self.advance_dialback_secrets(now);
         self.settle_down(now);
     }
 
@@ -258,6 +263,7 @@ impl Core {
             self.next_hops.poll_timeout(),
             self.commits.poll_timeout(),
             Some(self.forget_at),
+            self.dialback_secrets.poll_timeout(self.policy.gateway.dialback_rotation, now),
         ];
         all.into_iter().flatten().min()
     }
@@ -288,9 +294,21 @@ impl Core {
         self.gateway.open_messages()
     }
 
+    fn advance_dialback_secrets(&mut self, now: Now) {
+        let rotation = self.policy.gateway.dialback_rotation;
+        for write in self.dialback_secrets.advance(rotation, now) {
+            self.commits.write(write);
+        }
+        let in_force = self.dialback_secrets.in_force(now);
+        if in_force != self.dialback_in_force {
+            self.dialback_in_force = in_force;
+            self.push_admission();
+        }
+    }
+
     fn push_admission(&mut self) {
-        let secret = Bytes::copy_from_slice(&self.dialback_secret);
-        let admission = admission::of_policy(&self.policy, self.policy_version, secret);
+        let secrets = self.dialback_in_force.clone();
+        let admission = admission::of_policy(&self.policy, self.policy_version, secrets);
         self.gateway.push_admission(admission);
     }
 

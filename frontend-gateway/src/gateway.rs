@@ -118,7 +118,7 @@ impl Gateway {
         let authorisations = std::mem::take(&mut loaded.authorisations);
         let mut gateway = Self {
             settings,
-            secret: Sha256::digest(&loaded.dialback_secret).into(),
+            secret: Sha256::digest(&loaded.installation_secret).into(),
             links: Links::new(hello),
             edges: Edges::default(),
             journal,

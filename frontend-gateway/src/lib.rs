@@ -9,6 +9,7 @@ pub mod contacts;
 pub mod core;
 pub mod deadlines;
 pub mod denial;
+pub mod dialback_secrets;
 pub mod dialog_record;
 pub mod driver;
 pub mod edges;

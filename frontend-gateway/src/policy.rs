@@ -15,6 +15,7 @@ mod partner_document;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use xmpp_proto::jid::{Domain, Jid};
 
@@ -58,6 +59,8 @@ pub struct GatewaySettings {
     pub subscription_refresh_s: u64,
     /// Whether a partner who asks is told which version runs here.
     pub shows_software_version: bool,
+    /// How long the secret of dialback keys is used before another one follows.
+    pub dialback_rotation: Duration,
 }
 
 /// One version of the policy document, checked.

@@ -287,9 +287,9 @@ impl FrontEnd {
         let parts = Parts::load(config)?;
         let failed = |error: StoreError| Failure::new(Cause::Store, error);
         let mut store = Sqlite::open(&config.store).map_err(failed)?;
-        let secret = store.dialback_secret(&random::<32>()?).map_err(failed)?;
+        let secret = store.installation_secret(&random::<32>()?).map_err(failed)?;
         let mut loaded = store.load(Now::read().unix_ms).map_err(failed)?;
-        loaded.dialback_secret = secret;
+        loaded.installation_secret = secret;
         let policy = start_policy(config, &loaded)?;
         let home = parts.listen_home(config).await?;
         let inside = parts.listen_inside(config).await?;
@@ -349,7 +349,7 @@ fn restore(
     };
     let instance = random::<16>()?.to_vec().into();
     let hello = Hello { version: link::VERSION, name: name.to_owned(), instance };
-    let seeds = [random()?, random()?, random()?, random()?];
+    let seeds = [random()?, random()?, random()?, random()?, random()?];
     Ok(Core::restore(loaded, policy, settings, hello, seeds, Now::read()))
 }
 

@@ -10,8 +10,8 @@ pub mod writer;
 mod schema;
 
 use record::{
-    Authorisation, Binding, ContactDecision, DialogRecord, HomeMessage, JournalRecord, MessageSize,
-    Outcome, PolicyVersion, Publication, SettledRecord, User,
+    Authorisation, Binding, ContactDecision, DialbackSecretRecord, DialogRecord, HomeMessage,
+    JournalRecord, MessageSize, Outcome, PolicyVersion, Publication, SettledRecord, User,
 };
 
 /// A change of the store.
@@ -85,6 +85,13 @@ pub enum Write {
     },
     /// Adds a version of the policy document.
     PutPolicy(PolicyVersion),
+    /// Adds a secret of dialback keys.
+    PutDialbackSecret(DialbackSecretRecord),
+    /// Removes a secret of dialback keys.
+    RemoveDialbackSecret {
+        /// The secret.
+        secret: Vec<u8>,
+    },
     /// Forgets outcomes that were settled before a time, in milliseconds of Unix time.
     ForgetSettled {
         /// The time.
@@ -95,8 +102,10 @@ pub enum Write {
 /// What the gateway starts from.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// The secret that dialback keys are made from.
-    pub dialback_secret: Vec<u8>,
+    /// The secret of this installation, which never changes and never leaves the process.
+    pub installation_secret: Vec<u8>,
+    /// The secrets that dialback keys are made from.
+    pub dialback_secrets: Vec<DialbackSecretRecord>,
     /// The highest journal number ever used.
     pub journal_last: u64,
     /// Messages without an outcome, oldest first.

@@ -220,7 +220,7 @@ impl Ledger {
         let mut store = Sqlite::open(&directory.path().join("store")).unwrap();
         store.apply(self.writes.iter()).unwrap();
         let mut loaded = store.load(now.unix_ms).unwrap();
-        loaded.dialback_secret = b"dialback-secret".to_vec();
+        loaded.installation_secret = b"installation".to_vec();
         loaded
     }
 

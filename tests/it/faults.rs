@@ -31,8 +31,18 @@ struct Run {
     strike: fn(&Place, &mut World, &mut Users, &Self) -> Vec<u64>,
     faults_each: u64,
     with_acks: bool,
-    /// Whether the partner always finds an edge that serves it, and so returns nothing by itself.
-    is_always_served: bool,
+    edge: Edge,
+}
+
+/// What the edge goes through, and so what the partner returns by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// The partner always finds it, and returns nothing.
+    Runs,
+    /// The partner returns what it cannot deliver meanwhile.
+    IsRestarted,
+    /// The partner returns as well what has crossed without its hearing of it.
+    IsKilled,
 }
 
 /// The users of one run.
@@ -187,6 +197,17 @@ fn restart_the_edge(_: &Place, world: &mut World, users: &mut Users, run: &Run) 
     faults_ms
 }
 
+/// Kills the edge while it works, and puts another in its place, spread over the run; returns when.
+fn kill_the_edge(_: &Place, world: &mut World, users: &mut Users, run: &Run) -> Vec<u64> {
+    let mut faults_ms = Vec::new();
+    for fault in 1..=run.faults_each {
+        users.wait_until_sent(fault * run.count / (run.faults_each + 1));
+        faults_ms.push(now_ms());
+        world.appliance.restart_edge();
+    }
+    faults_ms
+}
+
 /// The journal says of each message what the drivers saw.
 fn assert_journal_tells(place: &Place, run: &Run, to_sip: &Ledger, to_xmpp: &Ledger) {
     const DELIVERED: u8 = 2;
@@ -200,10 +221,14 @@ fn assert_journal_tells(place: &Place, run: &Run, to_sip: &Ledger, to_xmpp: &Led
     });
     let count = |direction: u8, state: u8| recorded.get(&(direction, state)).copied().unwrap_or(0);
     let returned = to_sip.returned();
-    if run.is_always_served {
+    if run.edge == Edge::Runs {
         assert_eq!(count(0, BOUNCED), returned.len(), "{recorded:?}");
     }
-    assert_eq!(count(0, DELIVERED), (&to_sip.arrived() - &returned).len(), "{recorded:?}");
+    let arrived = to_sip.arrived();
+    match run.edge {
+        Edge::IsKilled => assert_eq!(count(0, DELIVERED), arrived.len(), "{recorded:?}"),
+        _ => assert_eq!(count(0, DELIVERED), (&arrived - &returned).len(), "{recorded:?}"),
+    }
     let returned = &to_xmpp.returned() | &to_xmpp.refused();
     assert_eq!(count(1, BOUNCED), returned.len(), "{recorded:?}");
     assert_eq!(count(1, DELIVERED), (&to_xmpp.arrived() - &returned).len(), "{recorded:?}");
@@ -216,7 +241,7 @@ fn nothing_accepted_vanishes() {
         strike: kill_and_cut,
         faults_each: 5,
         with_acks: true,
-        is_always_served: true,
+        edge: Edge::Runs,
     };
     survive("nothing_accepted_vanishes", &run);
 }
@@ -228,7 +253,7 @@ fn nothing_accepted_vanishes_where_the_partner_has_no_acks() {
         strike: kill_and_cut,
         faults_each: 2,
         with_acks: false,
-        is_always_served: true,
+        edge: Edge::Runs,
     };
     survive("nothing_accepted_vanishes_where_the_partner_has_no_acks", &run);
 }
@@ -240,7 +265,19 @@ fn nothing_accepted_vanishes_when_the_edge_is_restarted() {
         strike: restart_the_edge,
         faults_each: 2,
         with_acks: true,
-        is_always_served: false,
+        edge: Edge::IsRestarted,
     };
     survive("nothing_accepted_vanishes_when_the_edge_is_restarted", &run);
+}
+
+#[test]
+fn nothing_vanishes_when_the_edge_is_killed() {
+    let run = Run {
+        count: 2_000,
+        strike: kill_the_edge,
+        faults_each: 3,
+        with_acks: true,
+        edge: Edge::IsKilled,
+    };
+    survive("nothing_vanishes_when_the_edge_is_killed", &run);
 }

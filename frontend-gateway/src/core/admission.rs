@@ -11,13 +11,13 @@ use crate::policy::{Policy, XmppPartner};
 const STANZA_BYTES_MAX: u64 = 512 * 1024;
 
 /// Makes the admission for a version of the policy.
-pub(super) fn of_policy(policy: &Policy, version: u64, dialback_secret: Bytes) -> Admission {
+pub(super) fn of_policy(policy: &Policy, version: u64, dialback_secrets: Vec<Bytes>) -> Admission {
     let gateway = &policy.gateway;
     Admission {
         version,
         local_domains: policy.local_domains.keys().map(ToString::to_string).collect(),
         partners: policy.partners.iter().map(partner).collect(),
-        dialback_secrets: vec![dialback_secret],
+        dialback_secrets,
         limits: Some(GatewayLimits {
             connections_max: gateway.connections_max,
             stanza_bytes_max: STANZA_BYTES_MAX,

@@ -75,7 +75,7 @@ impl Stage {
             provision: Provision { home: true, tcp: true, tls: false },
         };
         let loaded = ledger.load(clock.now);
-        let seeds = [[1; 32], [2; 32], [3; 32], [4; 32]];
+        let seeds = [[1; 32], [2; 32], [3; 32], [4; 32], [5; 32]];
         let core = Core::restore(loaded, policy, settings, Default::default(), seeds, clock.now);
         let mut stage =
             Self { core, clock, store: Store::Confirms, commits: Vec::new(), replies: Vec::new() };

@@ -133,7 +133,7 @@ impl Stage {
     fn without_edge() -> Self {
         let clock = Clock::new();
         let mut loaded =
-            Loaded { dialback_secret: b"dialback-secret".to_vec(), ..Loaded::default() };
+            Loaded { installation_secret: b"installation".to_vec(), ..Loaded::default() };
         Self {
             gateway: restored(&mut loaded, clock, 0),
             policy: testing::policy(testing::POLICY),

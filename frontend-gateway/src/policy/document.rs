@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use host::config::{Diagnostic, Read, Recorded, Table};
 use xmpp_proto::jid::{Domain, Jid};
@@ -102,6 +103,7 @@ fn gateway_settings(table: &mut Table<'_, '_>) -> Read<GatewaySettings> {
     let subscription_refresh_s =
         table.number("subscription_refresh_interval_s", 300..=604_800, 28_800);
     let shows_software_version = table.or("show_software_version", true);
+    let dialback_rotation_h = table.number("dialback_secret_rotation_h", 1..=8_760, 168);
     Ok(GatewaySettings {
         connections_max: narrow(connections_max?),
         partner_connections_max: narrow(partner_connections_max?),
@@ -110,6 +112,7 @@ fn gateway_settings(table: &mut Table<'_, '_>) -> Read<GatewaySettings> {
         inactivity_s_max: inactivity_s_max?,
         subscription_refresh_s: subscription_refresh_s?,
         shows_software_version: shows_software_version?,
+        dialback_rotation: Duration::from_secs(dialback_rotation_h? * 3_600),
     })
 }
 

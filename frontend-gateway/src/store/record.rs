@@ -63,6 +63,23 @@ pub struct SettledRecord {
     pub outcome: Outcome,
 }
 
+/// A secret that dialback keys are made from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DialbackSecretRecord {
+    /// The secret.
+    pub secret: Vec<u8>,
+    /// When it was made, in milliseconds of Unix time.
+    pub made_ms: u64,
+}
+
+impl std::fmt::Debug for DialbackSecretRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DialbackSecretRecord")
+            .field("made_ms", &self.made_ms)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A home user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Each step brings the schema from its index to the next version.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,
   value BLOB NOT NULL
@@ -88,7 +89,17 @@ CREATE TABLE home_message (
   request BLOB NOT NULL
 ) STRICT;
 CREATE INDEX home_message_aor ON home_message (aor, id);
-"];
+",
+    "
+CREATE TABLE dialback_secret (
+  secret BLOB PRIMARY KEY,
+  made_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Keys of the one that served until now stay good while the next one takes over.
+INSERT INTO dialback_secret SELECT value, 0 FROM meta WHERE key = 'dialback_secret';
+",
+];
 
 /// Says whether there is a schema yet, of a version that this program knows.
 pub(super) fn is_made(connection: &Connection) -> Result<bool, StoreError> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::record::{
-    Authorisation, AuthorisationState, Binding, BounceReason, ContactDecision, DialogRecord,
-    Direction, HomeMessage, JournalRecord, MessageSize, Outcome, PolicyVersion, Publication,
-    SettledRecord, User,
+    Authorisation, AuthorisationState, Binding, BounceReason, ContactDecision,
+    DialbackSecretRecord, DialogRecord, Direction, HomeMessage, JournalRecord, MessageSize,
+    Outcome, PolicyVersion, Publication, SettledRecord, User,
 };
 use super::{Loaded, StoreError, Write, schema};
 
@@ -104,9 +104,9 @@ impl Sqlite {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the dialback secret, and makes it from `fresh` when there is none.
-    pub fn dialback_secret(&mut self, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let key = "dialback_secret";
+    /// Returns the secret of this installation, and makes it from `fresh` when there is none.
+    pub fn installation_secret(&mut self, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let key = INSTALLATION_SECRET;
         self.connection
             .execute("INSERT OR IGNORE INTO meta VALUES (?1, ?2)", params![key, fresh])?;
         let sql = "SELECT value FROM meta WHERE key = ?1";
@@ -131,6 +131,9 @@ impl Reader {
         load(&self.connection, now_ms)
     }
 }
+
+/// Its name is that of its first use, before dialback keys had secrets of their own.
+const INSTALLATION_SECRET: &str = "dialback_secret";
 
 fn wal_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -241,6 +244,12 @@ fn apply_state(to: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
             let sql = "REPLACE INTO dialog VALUES (?1, ?2, ?3, ?4, ?5)";
             run(to, sql, params![key, watcher, presentity, expires_ms, fields])
         }
+        Write::PutDialbackSecret(DialbackSecretRecord { secret, made_ms }) => {
+            run(to, "REPLACE INTO dialback_secret VALUES (?1, ?2)", params![secret, made_ms])
+        }
+        Write::RemoveDialbackSecret { secret } => {
+            run(to, "DELETE FROM dialback_secret WHERE secret = ?1", [secret])
+        }
         Write::RemoveDialog { key } => run(to, "DELETE FROM dialog WHERE key = ?1", [key]),
         _ => Ok(()),
     }
@@ -285,11 +294,15 @@ fn direction(row: &Row<'_>, index: usize) -> rusqlite::Result<Direction> {
 }
 
 fn load(from: &Connection, now_ms: u64) -> Result<Loaded, StoreError> {
-    let secret = "SELECT value FROM meta WHERE key = 'dialback_secret'";
-    let secret: Option<Vec<u8>> = from.query_row(secret, [], |row| row.get(0)).optional()?;
+    let secret = "SELECT value FROM meta WHERE key = ?1";
+    let secret: Option<Vec<u8>> =
+        from.query_row(secret, [INSTALLATION_SECRET], |row| row.get(0)).optional()?;
     let last = "SELECT coalesce(max(id), 0) FROM journal";
     Ok(Loaded {
-        dialback_secret: secret.unwrap_or_default(),
+        installation_secret: secret.unwrap_or_default(),
+        dialback_secrets: all(from, "SELECT secret, made_ms FROM dialback_secret", |row| {
+            Ok(DialbackSecretRecord { secret: row.get(0)?, made_ms: row.get(1)? })
+        })?,
         journal_last: from.query_row(last, [], |row| row.get(0))?,
         open: all(
             from,

@@ -127,12 +127,12 @@ fn a_removed_user_takes_everything_of_it_along() {
 }
 
 #[test]
-fn the_dialback_secret_is_made_once() {
+fn the_secret_of_the_installation_is_made_once() {
     let directory = directory();
     let mut store = open(&directory);
-    assert_eq!(store.dialback_secret(b"first").unwrap(), b"first");
-    assert_eq!(store.dialback_secret(b"second").unwrap(), b"first");
-    assert_eq!(reload(&directory, store).dialback_secret, b"first");
+    assert_eq!(store.installation_secret(b"first").unwrap(), b"first");
+    assert_eq!(store.installation_secret(b"second").unwrap(), b"first");
+    assert_eq!(reload(&directory, store).installation_secret, b"first");
 }
 
 #[test]
