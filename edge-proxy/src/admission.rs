@@ -7,6 +7,7 @@ use std::time::Duration;
 use link::wire::{self, Negotiation};
 use xmpp_proto::jid::{Domain, JidError};
 use xmpp_proto::limits::{Limits, StreamLimits};
+use xmpp_proto::locate::SrvRecord;
 use xmpp_proto::stream::{Admission, DialbackSecret, DialbackSecrets, SaslTerms, StreamTerms};
 
 /// One version of the admission, as the edge uses it. The default admits nothing.
@@ -29,14 +30,48 @@ pub struct Partner {
     pub name: Domain,
     /// Streams that it may have open to this edge.
     pub connections_max: usize,
-    /// Host to connect to in place of the SRV lookup.
-    pub proxy_fqdn: Option<String>,
+    /// Where its servers are; if there is none, DNS says it.
+    pub routes: Routes,
     /// Whether its servers may have addresses of special-purpose ranges.
     pub allow_private_addresses: bool,
+    /// Whether they may have the ports of other services.
+    pub allow_any_port: bool,
     /// Whether silence is followed by a check that the peer lives.
     pub keep_alive: bool,
     /// What may wait for a stream to it.
     pub queue: QueueLimits,
+}
+
+/// Servers that policy names, as DNS would.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Those where STARTTLS begins TLS.
+    pub starttls: Vec<SrvRecord>,
+    /// Those where the connection does.
+    pub direct_tls: Vec<SrvRecord>,
+}
+
+impl Routes {
+    /// Returns whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.starttls.is_empty() && self.direct_tls.is_empty()
+    }
+
+    /// Reads those that make sense.
+    fn of_wire(wire: &[wire::Route]) -> Self {
+        let number = |number: u32| u16::try_from(number).ok();
+        let mut routes = Self::default();
+        for route in wire {
+            let (Some(port), Some(priority), Some(weight)) =
+                (number(route.port), number(route.priority), number(route.weight))
+            else {
+                continue;
+            };
+            let kind = if route.direct_tls { &mut routes.direct_tls } else { &mut routes.starttls };
+            kind.push(SrvRecord { priority, weight, port, target: route.host.clone() });
+        }
+        routes
+    }
 }
 
 /// Bounds of what waits for a stream.
@@ -94,8 +129,9 @@ impl Admitted {
         let partner = Arc::new(Partner {
             name,
             connections_max: wire.connection_limit as usize,
-            proxy_fqdn: Some(wire.proxy_fqdn.clone()).filter(|host| !host.is_empty()),
+            routes: Routes::of_wire(&wire.routes),
             allow_private_addresses: wire.allow_private_addresses,
+            allow_any_port: wire.allow_any_port,
             keep_alive: wire.keep_alive,
             queue: QueueLimits {
                 items_max: wire.queue_items_max as usize,

@@ -39,6 +39,21 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Draws a number from zero to `most`, both included.
+fn draw(most: u32) -> u32 {
+    let random: [u8; 8] = random();
+    let span = u64::from(most) + 1;
+    u32::try_from(u64::from_be_bytes(random) % span).unwrap_or(most)
+}
+
+/// Waits until then; for ever without a time.
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Makes an identifier that joins the records of one stanza on both hosts.
 ///
 /// It is unique, not secret: the numbers go up from one that each process draws.

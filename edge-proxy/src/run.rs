@@ -85,7 +85,8 @@ impl Parts {
         let client = tls::federation_client_config(&xmpp_identity).map_err(internal)?;
         let connector =
             Connector::new(&config.name_servers, config.lookup_max, client, Arc::clone(&trust))
-                .map_err(|error| Failure::new(Cause::Input, error))?;
+                .map_err(|error| Failure::new(Cause::Input, error))?
+                .without_ports(vec![config.link_listen.port(), config.internal_listen.port()]);
         let direct_server = tls::direct_tls_server_config(server.clone());
         Ok(Self {
             name,

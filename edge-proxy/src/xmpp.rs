@@ -5,6 +5,8 @@
 //! The phases of a stanza to a partner: the hub dispatches it to [`pool`], the [`partner`]'s queue
 //! holds it until [`outbound`] has a stream, and the peer's confirmation is its outcome.
 
+pub mod attempt;
+pub mod failure;
 pub mod inbound;
 pub mod listener;
 pub mod outbound;

@@ -71,6 +71,8 @@ pub struct Setup<'a> {
     pub has_direct_tls: bool,
     /// The level of the logs.
     pub log_level: &'a str,
+    /// How long a lookup of the edge may take, in milliseconds.
+    pub lookup_ms_max: u32,
     /// Where the front end looks for edges, each as `host:port`.
     pub edges: &'a [&'a str],
 }
@@ -86,6 +88,7 @@ impl Default for Setup<'_> {
             is_certified: true,
             has_direct_tls: false,
             log_level: "debug",
+            lookup_ms_max: 5000,
             edges: &[OWN_EDGE],
         }
     }
@@ -140,7 +143,7 @@ impl Setup<'_> {
             true => format!("listen_direct_tls = [\"{EDGE}:5270\"]\n"),
             false => String::new(),
         };
-        let Self { home: home_address, home_settings, log_level, edges, .. } = self;
+        let Self { home: home_address, home_settings, log_level, lookup_ms_max, edges, .. } = self;
         place.write(
             "edge.toml",
             &format!(
@@ -150,6 +153,7 @@ impl Setup<'_> {
              trust = [{link_trust:?}]\n\
              [internal]\nlisten = \"{EDGE}:{INTERNAL_PORT}\"\n\
              [resolver]\nname_servers = [\"{NAME_SERVER}:53\"]\n\
+             lookup_ms_max = {lookup_ms_max}\n\
              [log]\nlevel = \"{log_level}\"\n",
                 public.certificate, public.key, edge.certificate, edge.key,
             ),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::{Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,7 +23,8 @@ impl Records {
     }
 
     /// Adds an address record; a name may have several.
-    pub fn address(mut self, name: &str, address: Ipv4Addr) -> Self {
+    pub fn address(mut self, name: &str, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
         writeln!(self.lines, "host-record={name},{address}").expect("a text takes every line");
         self
     }

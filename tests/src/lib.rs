@@ -33,7 +33,7 @@
 //! | [`namespace`] | a network, processes and files of its own for each test; paths to cut |
 //! | [`process`] | a program: its output captured, its death arranged, its cost measured |
 //! | [`test_ca`] | certificate authorities and the certificates of every role |
-//! | [`dns`] | the name server of the test's zones |
+//! | [`dns`], [`lying_dns`] | the name server of the test's zones, and a hostile one |
 //! | [`appliance`] | the two processes under test |
 //! | [`contoso`] | two organisations, one behind the appliance and one with Prosody |
 //! | [`prosody`], [`kamailio`] | servers that partners run |
@@ -51,6 +51,7 @@ pub mod driver;
 pub mod evidence;
 pub mod kamailio;
 pub mod linphonec;
+pub mod lying_dns;
 pub mod namespace;
 pub mod process;
 pub mod prosody;

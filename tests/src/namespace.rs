@@ -5,7 +5,7 @@
 
 use std::env;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,6 +124,24 @@ impl Place {
         run("ip", &["address", "add", &format!("{address}/24"), "dev", name]);
         run("ip", &["link", "set", name, "up"]);
         run("ip", &["link", "set", &far_end, "up"]);
+    }
+
+    /// Lets every packet to an address vanish, as behind a dead link; `name` is as in
+    /// [`Place::add_interface`].
+    ///
+    /// # Panics
+    ///
+    /// When `ip` refuses.
+    pub fn add_black_hole(&self, name: &str, address: Ipv6Addr) {
+        let far_end = format!("{name}-far");
+        run("ip", &["link", "add", name, "type", "veth", "peer", "name", &far_end]);
+        run("ip", &["link", "set", name, "up"]);
+        run("ip", &["link", "set", &far_end, "up"]);
+        // Any address of the network will do to send from.
+        let near = Ipv6Addr::from_bits(address.to_bits() ^ 1 << 15);
+        run("ip", &["-6", "address", "add", &format!("{near}/64"), "dev", name, "nodad"]);
+        let nobody = ["lladdr", "02:00:00:00:00:07", "dev", name, "nud", "permanent"];
+        run("ip", &[&["-6", "neigh", "add", &address.to_string()], nobody.as_slice()].concat());
     }
 
     /// Makes a second network, joined to this one by one link; the addresses are its two ends.

@@ -14,8 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
 
+use super::attempt::{NAMES_MAX, TlsFacts};
+use super::failure::Failure;
 use super::inbound::InboundCommand;
-use super::partner::{ConnectFailure, Partner, PartnerEffect};
+use super::partner::{Located, Partner, PartnerEffect, Tried};
 use super::queue::Ticket;
 use super::report::count_established;
 use crate::admission::Admitted;
@@ -58,7 +60,7 @@ pub async fn drive(
     hub: HubSender,
     tasks: TaskTracker,
 ) {
-    let partner = Partner::new(pair.clone(), &admitted.borrow_and_update());
+    let partner = Partner::new(pair.clone(), &admitted.borrow_and_update(), crate::draw);
     let mut driver = Driver {
         pair,
         partner,
@@ -96,7 +98,7 @@ pub async fn drive(
                 let admitted = Arc::clone(&admitted.borrow_and_update());
                 driver.partner.handle_admission(&admitted, Instant::now());
             }
-            () = sleep_until(due) => driver.partner.handle_timeout(Instant::now()),
+            () = crate::sleep_until(due) => driver.partner.handle_timeout(Instant::now()),
         }
     }
 }
@@ -133,18 +135,19 @@ impl Leaving {
     }
 }
 
-type Attempt<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Socket {
     None,
-    Connecting(Attempt<Reached, ConnectFailure>),
+    Locating(Work<Result<Located, Failure>>),
+    Connecting(Work<(Tried, Result<Reached, Failure>)>),
     Connected(Connection),
-    Securing(Attempt<Connection, std::io::Error>),
+    Securing(Work<std::io::Result<Connection>>),
 }
 
 enum Progress {
-    Connected(Reached),
-    ConnectFailed(ConnectFailure),
+    Located(Result<Located, Failure>),
+    Tried(Tried, Result<Reached, Failure>),
     Secured(Connection),
     TlsFailed(std::io::Error),
     Bytes(Bytes),
@@ -155,17 +158,18 @@ impl Socket {
     fn tls_version(&self) -> Option<u16> {
         match self {
             Self::Connected(connection) => connection.tls_version(),
-            Self::None | Self::Connecting(_) | Self::Securing(_) => None,
+            Self::None | Self::Locating(_) | Self::Connecting(_) | Self::Securing(_) => None,
         }
     }
 
     async fn progress(&mut self) -> Progress {
         match self {
             Self::None => std::future::pending().await,
-            Self::Connecting(connecting) => match connecting.await {
-                Ok(reached) => Progress::Connected(reached),
-                Err(failure) => Progress::ConnectFailed(failure),
-            },
+            Self::Locating(locating) => Progress::Located(locating.await),
+            Self::Connecting(connecting) => {
+                let (tried, outcome) = connecting.await;
+                Progress::Tried(tried, outcome)
+            }
             Self::Securing(securing) => match securing.await {
                 Ok(connection) => Progress::Secured(connection),
                 Err(error) => Progress::TlsFailed(error),
@@ -228,21 +232,14 @@ impl Driver {
         let now = Instant::now();
         let admitted = Arc::clone(&admitted.borrow());
         match progress {
-            Progress::Connected(Reached::InClear(connection)) => {
-                self.is_direct_tls = false;
-                self.socket = Socket::Connected(connection);
-                self.partner.handle_connected(crate::random(), &admitted, now);
-            }
-            Progress::Connected(Reached::DirectTls(connection)) => {
-                self.is_direct_tls = true;
-                let peer = self.examine(&connection);
-                self.socket = Socket::Connected(connection);
-                self.partner.handle_connected_by_tls(&peer, crate::random(), &admitted, now);
-            }
-            Progress::ConnectFailed(failure) => {
-                tracing::warn!(partner = %self.pair.remote, ?failure, "the partner cannot be reached");
+            Progress::Located(located) => {
                 self.socket = Socket::None;
-                self.partner.handle_connect_failed(failure, now);
+                self.partner.handle_located(located, now);
+            }
+            Progress::Tried(tried, outcome) => {
+                self.socket = Socket::None;
+                self.partner.note_tried(tried);
+                self.handle_outcome(outcome, &admitted, now);
             }
             Progress::Secured(connection) => {
                 let peer = self.examine(&connection);
@@ -250,8 +247,8 @@ impl Driver {
                 self.partner.handle_tls(&peer, &admitted, now);
             }
             Progress::TlsFailed(error) => {
-                tracing::info!(partner = %self.pair.remote, %error, "the TLS handshake failed");
                 self.socket = Socket::None;
+                self.partner.note_tls(Err(error.to_string()));
                 self.partner.handle_disconnect(Disconnect::TlsFailed, now);
             }
             Progress::Bytes(bytes) => self.partner.handle_bytes(&bytes, &admitted, now),
@@ -262,12 +259,41 @@ impl Driver {
         }
     }
 
-    fn examine(&self, connection: &Connection) -> PeerIdentity {
+    /// Takes what came of connecting to a server.
+    fn handle_outcome(
+        &mut self,
+        outcome: Result<Reached, Failure>,
+        admitted: &Admitted,
+        now: Instant,
+    ) {
+        match outcome {
+            Ok(Reached::InClear(connection)) => {
+                self.is_direct_tls = false;
+                self.socket = Socket::Connected(connection);
+                self.partner.handle_connected(crate::random(), admitted, now);
+            }
+            Ok(Reached::DirectTls(connection)) => {
+                self.is_direct_tls = true;
+                let peer = self.examine(&connection);
+                self.socket = Socket::Connected(connection);
+                self.partner.handle_connected_by_tls(&peer, crate::random(), admitted, now);
+            }
+            Err(failure) => self.partner.handle_connect_failed(failure, now),
+        }
+    }
+
+    fn examine(&mut self, connection: &Connection) -> PeerIdentity {
         let chain = connection.peer_certificates();
         let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
         if let Err(reason) = peer.trust() {
             tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
         }
+        self.partner.note_tls(Ok(TlsFacts {
+            version: connection.tls_version(),
+            names: peer.presented_names(NAMES_MAX),
+            trust: peer.trust().map_err(ToString::to_string),
+            is_named: peer.names(&self.pair.remote),
+        }));
         peer
     }
 
@@ -281,25 +307,13 @@ impl Driver {
             }
             let Some(effect) = self.partner.poll_effect() else { return Ok(()) };
             let input = match effect {
-                PartnerEffect::Connect => {
-                    let admitted = Arc::clone(&admitted.borrow());
-                    let connector = Arc::clone(&self.connector);
-                    let remote = self.pair.remote.clone();
-                    self.socket = Socket::Connecting(Box::pin(async move {
-                        connector.connect_xmpp(&remote, &admitted).await
-                    }));
-                    continue;
-                }
-                PartnerEffect::StartTls => {
-                    self.start_tls();
-                    continue;
-                }
-                PartnerEffect::Disconnect => {
-                    self.disconnect();
-                    continue;
-                }
-                PartnerEffect::Verdict(pair, stream_id, verdict) => {
-                    self.answer_verifiers(&pair, &stream_id, verdict);
+                PartnerEffect::Locate
+                | PartnerEffect::Connect(..)
+                | PartnerEffect::StartTls
+                | PartnerEffect::Disconnect
+                | PartnerEffect::Verdict(..)
+                | PartnerEffect::Attempted(_) => {
+                    self.apply_here(effect, admitted);
                     continue;
                 }
                 PartnerEffect::Outcome(id, outcome) => HubInput::Outcome { id, outcome },
@@ -314,6 +328,32 @@ impl Driver {
                 }
             };
             self.hub.send(input).await.map_err(|_| ())?;
+        }
+    }
+
+    /// Carries out what the hub does not hear of.
+    fn apply_here(&mut self, effect: PartnerEffect, admitted: &watch::Receiver<Arc<Admitted>>) {
+        let admitted = Arc::clone(&admitted.borrow());
+        let (connector, remote) = (Arc::clone(&self.connector), self.pair.remote.clone());
+        match effect {
+            PartnerEffect::Locate => {
+                let locating = async move { connector.locate(&remote, &admitted).await };
+                self.socket = Socket::Locating(Box::pin(locating));
+            }
+            PartnerEffect::Connect(target, until) => {
+                self.socket = Socket::Connecting(Box::pin(async move {
+                    connector.connect(&remote, &target, &admitted, until).await
+                }));
+            }
+            PartnerEffect::StartTls => self.start_tls(),
+            PartnerEffect::Disconnect => self.disconnect(),
+            PartnerEffect::Verdict(pair, stream_id, verdict) => {
+                self.answer_verifiers(&pair, &stream_id, verdict);
+            }
+            PartnerEffect::Attempted(record) => {
+                tracing::debug!(partner = %remote, steps = record.steps.len(), "an attempt is over");
+            }
+            PartnerEffect::Outcome(..) | PartnerEffect::Grant(_) | PartnerEffect::Report(_) => {}
         }
     }
 
@@ -354,12 +394,5 @@ impl Driver {
             }
             !asked
         });
-    }
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -3,9 +3,11 @@
 //! ```text
 //!        something waits          connected             ready
 //! Idle ------------------> Connecting -----> Negotiating -----> Open
-//!   ^                         |  failed          |  ended        |  |
-//!   |   nothing waits         v                  v               |  |
-//!   +--------------------- BackingOff <----------+               |  |
+//!   ^                      ^  |  failed          |  failed       |  |
+//!   |                      |  v                  v               |  |
+//!   |   another server     +--+---- Attempt -----+               |  |
+//!   |   nothing waits         v  no other server                 |  |
+//!   +--------------------- BackingOff                            |  |
 //!   ^                         | ^      ended, something waits    |  |
 //!   |                         | +--------------------------------+  |
 //!   |                         | time is up, something waits         |
@@ -18,28 +20,37 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use link::wire::Bounced;
 use link::wire::stream_report::Direction;
-use xmpp_proto::limits::StreamLimits;
+use xmpp_proto::locate::Target;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
-    InitiatingStream, PeerCertificate, Proof, SendError, StreamCondition, Verdict, VerifyRequest,
+    InitiatingStream, PeerCertificate, Proof, StreamCondition, Verdict, VerifyRequest,
 };
 
+use super::attempt::ClosedBy;
+use super::failure::{Failure, Phase};
 use super::queue::{Queue, Queued, Ticket};
 use super::report::{self, StreamTls};
 use crate::admission::{Admitted, QueueLimits};
 
+mod attempt;
+mod back_off;
+mod connecting;
+mod delivery;
 mod effect;
-mod refusal;
 
-pub use effect::{ConnectFailure, PartnerEffect};
-use refusal::Refusal;
+use attempt::Attempt;
+use back_off::BackOff;
+use delivery::queue_limits;
+pub use effect::{Located, PartnerEffect, Tried};
 
-/// The wait before the second attempt, which doubles up to the last.
-const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
-const BACK_OFF_LAST: Duration = Duration::from_secs(60);
+/// The pause before a key that is to be verified makes us connect again, whatever the wait: who
+/// connects to us in a partner's name must not make us knock at its door all the time.
+const KNOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keys that may wait for a stream.
+const VERIFICATIONS_MAX: usize = 256;
 
 /// One partner's domain as we reach it from one domain of ours.
 pub struct Partner {
@@ -50,9 +61,16 @@ pub struct Partner {
     last_token: u64,
     tickets: BTreeMap<u64, Queued>,
     unconfirmed_bytes: usize,
+    /// Keys to verify that no stream has an answer to yet.
     verifications: Vec<VerifyRequest>,
-    failures: u32,
-    last_failure: String,
+    /// The attempt to open a stream, from its beginning until there is one.
+    attempt: Option<Attempt>,
+    /// The servers that the last attempt left for the next.
+    left: VecDeque<Target>,
+    /// How long one server may take.
+    establishment_max: Duration,
+    back_off: BackOff,
+    last_failure: Option<Failure>,
     /// How many streams have been established so far.
     established: u64,
     /// How we were authenticated on the last of them.
@@ -67,15 +85,18 @@ enum State {
     Negotiating(InitiatingStream),
     Open(InitiatingStream),
     BackingOff {
+        since: Instant,
         until: Instant,
         /// What senders are told until then, where waiting for the next attempt is no use.
-        refusal: Option<Refusal>,
+        refusal: Option<Failure>,
     },
 }
 
 impl Partner {
     /// Makes a partner that nothing was sent to.
-    pub fn new(pair: DomainPair, admitted: &Admitted) -> Self {
+    ///
+    /// `draw` draws a number from zero to the one given, both included.
+    pub fn new(pair: DomainPair, admitted: &Admitted, draw: fn(u32) -> u32) -> Self {
         let mut partner = Self {
             limits: queue_limits(&pair, admitted),
             pair,
@@ -85,8 +106,11 @@ impl Partner {
             tickets: BTreeMap::new(),
             unconfirmed_bytes: 0,
             verifications: Vec::new(),
-            failures: 0,
-            last_failure: String::new(),
+            attempt: None,
+            left: VecDeque::new(),
+            establishment_max: admitted.limits.establishment_max,
+            back_off: BackOff::new(draw),
+            last_failure: None,
             established: 0,
             proof: None,
             farewell: None,
@@ -102,6 +126,8 @@ impl Partner {
         if before != self.limits {
             self.grant();
         }
+        self.establishment_max = admitted.limits.establishment_max;
+        self.left.clear();
         match (&self.state, self.limits) {
             (_, None) => {
                 let text = format!("{} is no longer a federation partner", self.pair.remote);
@@ -114,7 +140,7 @@ impl Partner {
             }
             // What failed under the terms before may work under these.
             (State::BackingOff { .. }, Some(_)) => {
-                self.failures = 0;
+                self.back_off.reset();
                 self.state = State::Idle;
                 self.proceed(now);
             }
@@ -128,8 +154,8 @@ impl Partner {
             let text = format!("{} is not a federation partner", self.pair.remote);
             return self.bounce(ticket, StanzaCondition::Forbidden, text, false);
         };
-        if let State::BackingOff { refusal: Some(Refusal { condition, text }), .. } = &self.state {
-            let (condition, text) = (*condition, text.clone());
+        if let State::BackingOff { refusal: Some(failure), .. } = &self.state {
+            let (condition, text) = (failure.condition(), failure.sentence(&self.pair.remote));
             return self.bounce(ticket, condition, text, false);
         }
         if let Err(refused) = self.queue.push(Queued { ticket, bytes, since: now }, limits) {
@@ -141,67 +167,24 @@ impl Partner {
 
     /// Takes a key that the partner's server is to verify.
     pub fn verify(&mut self, request: VerifyRequest, now: Instant) {
+        let over_full = self.verifications.len() >= VERIFICATIONS_MAX;
         match &mut self.state {
+            _ if over_full => self.answer(request, StanzaCondition::ResourceConstraint),
+            State::BackingOff { since, .. }
+                if now < *since + KNOCK_PAUSE
+                    && let Some(failure) = &self.last_failure =>
+            {
+                let condition = failure.condition();
+                self.answer(request, condition);
+            }
             State::Negotiating(stream) | State::Open(stream) => {
+                self.verifications.push(request.clone());
                 stream.request_verification(request, now);
                 self.drain_events(now);
             }
             State::Idle | State::Connecting | State::BackingOff { .. } => {
                 self.verifications.push(request);
-                self.connect();
-            }
-        }
-    }
-
-    /// Takes a connection that was made, whose bytes go to the stream from here on.
-    pub fn handle_connected(&mut self, seed: [u8; 32], admitted: &Admitted, now: Instant) {
-        let limits = self.stream_limits(admitted);
-        self.begin(InitiatingStream::new(self.pair.clone(), limits, seed, now), now);
-    }
-
-    /// Takes a connection that began with TLS, whose bytes go to the stream from here on.
-    pub fn handle_connected_by_tls(
-        &mut self,
-        peer: &dyn PeerCertificate,
-        seed: [u8; 32],
-        admitted: &Admitted,
-        now: Instant,
-    ) {
-        let (pair, limits) = (self.pair.clone(), self.stream_limits(admitted));
-        let stream = InitiatingStream::direct_tls(pair, peer, limits, seed, &admitted.streams, now);
-        self.begin(stream, now);
-    }
-
-    fn stream_limits(&self, admitted: &Admitted) -> StreamLimits {
-        let keep_alive = admitted.partner(&self.pair.remote).is_none_or(|it| it.keep_alive);
-        let mut limits = admitted.limits;
-        if !keep_alive {
-            limits.keep_alive = limits.inactivity_max;
-        }
-        limits
-    }
-
-    fn begin(&mut self, mut stream: InitiatingStream, now: Instant) {
-        for request in self.verifications.drain(..) {
-            stream.request_verification(request, now);
-        }
-        self.state = State::Negotiating(stream);
-        self.drain_events(now);
-    }
-
-    /// Takes the failure of an attempt to connect.
-    pub fn handle_connect_failed(&mut self, failure: ConnectFailure, now: Instant) {
-        match failure {
-            ConnectFailure::Final(condition, text) => {
-                self.fail_verifications(condition);
-                self.report_failure(text.clone());
-                self.refuse(Refusal { condition, text }, now);
-            }
-            ConnectFailure::Transient(text) => {
-                self.fail_verifications(StanzaCondition::RemoteServerTimeout);
-                self.report_failure(text.clone());
-                self.last_failure = text;
-                self.back_off(None, now);
+                self.connect(now);
             }
         }
     }
@@ -216,6 +199,7 @@ impl Partner {
 
     /// Takes the outcome of a TLS handshake that succeeded.
     pub fn handle_tls(&mut self, peer: &dyn PeerCertificate, admitted: &Admitted, now: Instant) {
+        self.enter(Phase::Authentication, now);
         if let Some(stream) = self.stream() {
             stream.handle_tls(peer, &admitted.streams, now);
             self.drain_events(now);
@@ -245,11 +229,7 @@ impl Partner {
             self.drain_events(now);
         }
         while let Some(expired) = self.limits.and_then(|it| self.queue.pop_expired(it, now)) {
-            let text = match self.last_failure.as_str() {
-                "" => format!("{} did not take the message in time", self.pair.remote),
-                failure => format!("{} could not be reached: {failure}", self.pair.remote),
-            };
-            let condition = StanzaCondition::RemoteServerTimeout;
+            let (condition, text) = self.why_it_waited();
             self.bounce(expired.ticket, condition, text, false);
         }
         match self.state {
@@ -318,56 +298,15 @@ impl Partner {
         }
     }
 
-    /// Sends what waits, or sees to it that there will be a stream.
-    fn proceed(&mut self, now: Instant) {
-        match &mut self.state {
-            State::Open(stream) => {
-                let bytes_max = self.limits.map_or(0, |limits| limits.bytes_max);
-                while let Some(queued) = self.queue.pop() {
-                    let bytes = self.unconfirmed_bytes + queued.bytes.len();
-                    // A peer that confirms nothing must not hold more than may wait for it.
-                    if bytes > bytes_max && !self.tickets.is_empty() {
-                        return self.queue.put_back(queued);
-                    }
-                    let token = self.last_token + 1;
-                    match stream.send_stanza(token, queued.bytes.clone(), now) {
-                        Ok(()) => {
-                            self.last_token = token;
-                            self.unconfirmed_bytes = bytes;
-                            // The bytes are the stream's now; the ticket is kept for the outcome.
-                            self.tickets.insert(token, queued);
-                        }
-                        Err(SendError::QueueFull | SendError::Ended) => {
-                            return self.queue.put_back(queued);
-                        }
-                    }
-                }
-            }
-            State::Idle if !self.queue.is_empty() => self.connect(),
-            State::Idle | State::Connecting | State::Negotiating(_) | State::BackingOff { .. } => {}
-        }
-    }
-
-    /// Takes out a stanza that the stream has done with.
-    fn take_ticket(&mut self, token: u64) -> Option<Queued> {
-        let queued = self.tickets.remove(&token)?;
-        self.unconfirmed_bytes -= queued.bytes.len();
-        Some(queued)
-    }
-
-    fn connect(&mut self) {
-        if matches!(self.state, State::Idle | State::BackingOff { .. }) {
-            self.state = State::Connecting;
-            self.effects.push_back(PartnerEffect::Connect);
-        }
-    }
-
     fn drain_events(&mut self, now: Instant) {
         while let Some(event) = self.stream().and_then(InitiatingStream::poll_event) {
             match event {
-                InitiatingEvent::StartTls => self.effects.push_back(PartnerEffect::StartTls),
+                InitiatingEvent::StartTls => {
+                    self.enter(Phase::Tls, now);
+                    self.effects.push_back(PartnerEffect::StartTls);
+                }
                 InitiatingEvent::Ready { peer_proven, proof, confirmation } => {
-                    self.handle_ready(peer_proven, confirmation, proof);
+                    self.handle_ready(peer_proven, confirmation, proof, now);
                 }
                 InitiatingEvent::Delivered { token } => {
                     if let Some(queued) = self.take_ticket(token) {
@@ -375,7 +314,7 @@ impl Partner {
                     }
                 }
                 InitiatingEvent::Verdict { pair, stream_id, verdict } => {
-                    self.effects.push_back(PartnerEffect::Verdict(pair, stream_id, verdict));
+                    self.handle_verdict(pair, stream_id, verdict);
                 }
                 InitiatingEvent::Closed(reason) => self.handle_closed(&reason, now),
             }
@@ -385,7 +324,24 @@ impl Partner {
         }
     }
 
-    fn handle_ready(&mut self, peer_proven: bool, confirmation: Confirmation, proof: Proof) {
+    fn handle_verdict(&mut self, pair: DomainPair, stream_id: String, verdict: Verdict) {
+        let ended = matches!(&self.state, State::Negotiating(stream) if stream.has_ended());
+        // The next server may know; if there is none, the end of the attempt answers.
+        if ended && matches!(verdict, Verdict::Error(StanzaCondition::RemoteServerTimeout)) {
+            return;
+        }
+        let is_answered = |it: &VerifyRequest| it.pair == pair && it.stream_id == stream_id;
+        self.verifications.retain(|request| !is_answered(request));
+        self.effects.push_back(PartnerEffect::Verdict(pair, stream_id, verdict));
+    }
+
+    fn handle_ready(
+        &mut self,
+        peer_proven: bool,
+        confirmation: Confirmation,
+        proof: Proof,
+        now: Instant,
+    ) {
         let remote = &self.pair.remote;
         let label = proof.label();
         tracing::info!(partner = %remote, proof = label, ?confirmation, "a stream to the partner is open");
@@ -393,8 +349,12 @@ impl Partner {
             metrics::counter!("edge_xmpp_peers_unproven_total").increment(1);
             tracing::warn!(partner = %remote, "peer unproven: its certificate does not verify");
         }
-        self.failures = 0;
-        self.last_failure.clear();
+        self.back_off.reset();
+        self.last_failure = None;
+        if let Some(attempt) = self.attempt.take() {
+            let record = Box::new(attempt.succeed(proof, now));
+            self.effects.push_back(PartnerEffect::Attempted(record));
+        }
         if let State::Negotiating(stream) = std::mem::replace(&mut self.state, State::Idle) {
             self.state = State::Open(stream);
         }
@@ -405,13 +365,6 @@ impl Partner {
         let tls = StreamTls::default();
         let report = report::established(pair, Direction::Outbound, number, proof, tls);
         self.effects.push_back(PartnerEffect::Report(report));
-    }
-
-    /// Lets front ends hand over as much as may wait here.
-    fn grant(&mut self) {
-        let Some(limits) = self.limits else { return };
-        let items_max = u32::try_from(limits.items_max).unwrap_or(u32::MAX);
-        self.effects.push_back(PartnerEffect::Grant(items_max));
     }
 
     fn handle_closed(&mut self, reason: &CloseReason, now: Instant) {
@@ -438,87 +391,16 @@ impl Partner {
             self.effects.push_back(PartnerEffect::Report(report));
             // A peer that opens streams only to end them must not keep us connecting.
             if !self.queue.is_empty() {
-                self.back_off(None, now);
+                self.wait(None, now);
             }
             return;
         }
-        self.report_failure(text.clone());
-        match Refusal::of(&reason.cause, &self.pair.remote, &text) {
-            Some(refusal) => self.refuse(refusal, now),
-            None => {
-                self.last_failure = text;
-                self.back_off(None, now);
-            }
+        if let Some(attempt) = &mut self.attempt {
+            let failure = Failure::of_close(attempt.phase(), &reason.cause);
+            attempt.fail(failure, Some(ClosedBy::of(reason)), now);
         }
+        self.try_next(now);
     }
-
-    /// Takes back what the stream had not confirmed: what was not written waits again; what was
-    /// may have arrived, and is not sent twice.
-    fn take_back(&mut self, stream: &mut InitiatingStream, reason: &str) {
-        for unconfirmed in stream.take_unconfirmed().into_iter().rev() {
-            let Some(queued) = self.take_ticket(unconfirmed.token) else { continue };
-            if unconfirmed.written {
-                let condition = StanzaCondition::RemoteServerTimeout;
-                let text = format!("{} may not have got the message: {reason}", self.pair.remote);
-                self.bounce(queued.ticket, condition, text, true);
-            } else {
-                self.queue.put_back(queued);
-            }
-        }
-    }
-
-    fn back_off(&mut self, refusal: Option<Refusal>, now: Instant) {
-        let wait = BACK_OFF_FIRST * 2u32.saturating_pow(self.failures.min(16));
-        self.failures += 1;
-        self.state = State::BackingOff { until: now + wait.min(BACK_OFF_LAST), refusal };
-    }
-
-    /// Gives everything back that waits, and what comes until the next attempt.
-    fn refuse(&mut self, refusal: Refusal, now: Instant) {
-        self.bounce_all(refusal.condition, &refusal.text);
-        self.back_off(Some(refusal), now);
-    }
-
-    fn bounce_all(&mut self, condition: StanzaCondition, text: &str) {
-        while let Some(queued) = self.queue.pop() {
-            self.bounce(queued.ticket, condition, text.to_owned(), false);
-        }
-    }
-
-    fn bounce(
-        &mut self,
-        ticket: Ticket,
-        condition: StanzaCondition,
-        text: String,
-        possibly_delivered: bool,
-    ) {
-        let condition = condition.name().to_owned();
-        self.finish(ticket, Err(Bounced { condition, text, possibly_delivered }));
-    }
-
-    fn finish(&mut self, ticket: Ticket, outcome: Result<(), Bounced>) {
-        match ticket {
-            Ticket::Hub(id) => self.effects.push_back(PartnerEffect::Outcome(id, outcome)),
-            Ticket::Nobody => {}
-        }
-    }
-
-    fn fail_verifications(&mut self, condition: StanzaCondition) {
-        for request in self.verifications.drain(..) {
-            let verdict = Verdict::Error(condition);
-            let effect = PartnerEffect::Verdict(request.pair, request.stream_id, verdict);
-            self.effects.push_back(effect);
-        }
-    }
-
-    fn report_failure(&mut self, reason: String) {
-        self.effects.push_back(PartnerEffect::Report(report::failed(&self.pair, reason)));
-    }
-}
-
-fn queue_limits(pair: &DomainPair, admitted: &Admitted) -> Option<QueueLimits> {
-    admitted.streams.terms(&pair.local, &pair.remote)?;
-    admitted.partner(&pair.remote).map(|partner| partner.queue)
 }
 
 #[cfg(test)]

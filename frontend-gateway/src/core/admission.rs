@@ -4,7 +4,7 @@ use bytes::Bytes;
 use link::wire::{self, Admission, GatewayLimits};
 use xmpp_proto::jid::Domain;
 
-use crate::policy::partner::Negotiation;
+use crate::policy::partner::{Negotiation, Route};
 use crate::policy::{Policy, XmppPartner};
 
 /// The largest stanza of a peer that has proven its domain, in bytes.
@@ -40,10 +40,21 @@ fn partner(partner: &XmppPartner) -> wire::Partner {
         dialback: partner.dialback,
         keep_alive: partner.keep_alive,
         connection_limit: partner.connections_max,
-        proxy_fqdn: partner.proxy_fqdn.clone().unwrap_or_default(),
         allow_private_addresses: partner.allow_private_addresses,
         queue_items_max: partner.queue.items_max,
         queue_bytes_max: partner.queue.bytes_max,
         queue_age_ms_max: partner.queue.age_s_max * 1000,
+        routes: partner.routes.iter().map(route).collect(),
+        allow_any_port: partner.allow_any_port,
+    }
+}
+
+fn route(route: &Route) -> wire::Route {
+    wire::Route {
+        host: route.host.clone(),
+        port: route.port.into(),
+        direct_tls: route.direct_tls,
+        priority: route.priority.into(),
+        weight: route.weight.into(),
     }
 }

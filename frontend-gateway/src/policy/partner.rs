@@ -62,6 +62,28 @@ impl Default for QueueLimits {
     }
 }
 
+/// A server of a partner that is connected to in place of those that DNS names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A host name or an IP address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether the connection begins with TLS.
+    pub direct_tls: bool,
+    /// The lower is tried first.
+    pub priority: u16,
+    /// The share of the tries among routes of the same priority.
+    pub weight: u16,
+}
+
+impl Route {
+    /// The port of XMPP between servers.
+    pub const DEFAULT_PORT: u16 = 5269;
+    /// Routes that a partner may have, as many as are tried in one go.
+    pub const COUNT_MAX: usize = xmpp_proto::locate::TARGETS_MAX;
+}
+
 /// A partner's record, after New-CsXmppAllowedPartner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XmppPartner {
@@ -81,10 +103,12 @@ pub struct XmppPartner {
     pub keep_alive: bool,
     /// Connections with this partner.
     pub connections_max: u32,
-    /// Host to connect to in place of the SRV lookup.
-    pub proxy_fqdn: Option<String>,
+    /// Where its servers are; DNS is asked for them only if there is none.
+    pub routes: Vec<Route>,
     /// Whether its servers may have addresses of special-purpose ranges.
     pub allow_private_addresses: bool,
+    /// Whether they may have the ports of other services.
+    pub allow_any_port: bool,
     /// What may wait for a stream.
     pub queue: QueueLimits,
 }

@@ -7,6 +7,7 @@ use xmpp_proto::jid::Domain;
 
 use super::document::{narrow, own};
 use super::partner::{Negotiation, PartnerType, QueueLimits, XmppPartner};
+use super::route_document::routes;
 
 /// Reads a partner; `connections_max` counts where it does not say otherwise.
 pub(super) fn partner(
@@ -21,8 +22,9 @@ pub(super) fn partner(
     let negotiation = negotiation(table);
     let keep_alive = table.or("keep_alive", true);
     let connections_max = table.number("connection_limit", 1..=10_000, connections_max.into());
-    let proxy_fqdn = table.optional("proxy_fqdn");
     let allow_private_addresses = table.or("allow_private_addresses", false);
+    let allow_any_port = table.or("allow_any_port", false);
+    let routes = routes(table, *allow_any_port.as_ref().unwrap_or(&true));
     let queue = table.table("queue", queue_limits);
 
     let domain = own(table, "domain", domain?, "the domain of another entry", owners)?;
@@ -39,8 +41,9 @@ pub(super) fn partner(
         dialback,
         keep_alive: keep_alive?,
         connections_max: narrow(connections_max?),
-        proxy_fqdn: proxy_fqdn?,
+        routes: routes?,
         allow_private_addresses: allow_private_addresses?,
+        allow_any_port: allow_any_port?,
         queue: queue?,
     })
 }

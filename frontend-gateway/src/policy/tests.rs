@@ -135,7 +135,7 @@ fn without_any_access_policy_nothing_is_allowed() {
     }
 }
 
-fn errors(document: &str) -> Vec<String> {
+pub(super) fn errors(document: &str) -> Vec<String> {
     let (policy, diagnostics) = parse(document);
     assert_eq!(policy, None, "{document}");
     diagnostics

@@ -1,9 +1,11 @@
 //! Where the servers of a domain are: pure functions over the answers of DNS.
 
+mod ports;
 mod special;
 
 use crate::jid::Domain;
 
+pub use ports::is_foreign_port;
 pub use special::is_special;
 
 /// The port of servers that have no SRV record (RFC 6120 s.3.2.2).
@@ -70,19 +72,22 @@ pub fn targets(
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         return vec![Target { host, port: DEFAULT_PORT, direct_tls: false }];
     }
+    in_order(answers, &mut draw)
+}
+
+/// The places that records name, by their priority and weight; at most [`TARGETS_MAX`].
+pub fn in_order(answers: SrvAnswers<'_>, draw: &mut impl FnMut(u32) -> u32) -> Vec<Target> {
     // XEP-0368 s.3: the two sets are one.
     let starttls = answers.starttls.iter().map(|record| (record, false));
     let direct_tls = answers.direct_tls.iter().map(|record| (record, true));
-    let mut records: Vec<(&SrvRecord, bool)> = starttls
-        .chain(direct_tls)
-        .filter(|(record, _)| !record.is_none() && is_allowed_port(record.port))
-        .collect();
+    let mut records: Vec<(&SrvRecord, bool)> =
+        starttls.chain(direct_tls).filter(|(record, _)| !record.is_none()).collect();
     // RFC 2782: by priority, and records without weight first among their equals.
     records.sort_by_key(|(record, _)| (record.priority, record.weight > 0));
 
     let mut targets = Vec::new();
     while targets.len() < TARGETS_MAX && !records.is_empty() {
-        let (record, direct_tls) = records.remove(choose(&records, &mut draw));
+        let (record, direct_tls) = records.remove(choose(&records, draw));
         let host = record.target.strip_suffix('.').unwrap_or(&record.target);
         targets.push(Target { host: host.to_owned(), port: record.port, direct_tls });
     }
@@ -105,13 +110,6 @@ fn choose(records: &[(&SrvRecord, bool)], draw: &mut impl FnMut(u32) -> u32) -> 
             (sum >= drawn).then_some(place)
         })
         .unwrap_or_default()
-}
-
-/// Whether a port that a record names may be connected to: an own one, or that of HTTPS.
-///
-/// What a partner writes into DNS must not make us talk to the well-known services of others.
-const fn is_allowed_port(port: u16) -> bool {
-    port == 443 || port >= 1024
 }
 
 #[cfg(test)]
@@ -208,17 +206,6 @@ mod tests {
             found.iter().map(|target| (target.host.as_str(), target.direct_tls)).collect();
 
         assert_eq!(found, [("b", true), ("a", false), ("c", true)]);
-    }
-
-    #[test]
-    fn ports_of_other_services_are_left_out() {
-        let at = |port| SrvRecord { port, ..record(0, 0, "a") };
-        for port in [0, 22, 25, 80, 389, 1023] {
-            assert_eq!(hosts(&[at(port)], |_| 0), [] as [&str; 0], "{port}");
-        }
-        for port in [443, 1024, 5269, 65535] {
-            assert_eq!(hosts(&[at(port)], |_| 0), ["a"], "{port}");
-        }
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn what_is_refused_or_not_delivered_can_be_followed_at_info_on_both_hosts() {
                 "a stanza was not delivered",
                 [
                     "\"condition\":\"remote-server-not-found\"",
-                    "\"reason\":\"lost.example has no address\"",
+                    "\"reason\":\"lost.example does not exist in DNS: check the address\"",
                 ],
             ),
         ] {

@@ -1,16 +1,24 @@
-//! What a partner asks its driver to do, and how the driver fails at it.
+//! What a partner asks its driver to do, and what the driver did of it.
+
+use std::time::{Duration, Instant};
 
 use link::wire::{Bounced, StreamReport};
-use xmpp_proto::stanza::error::StanzaCondition;
+use xmpp_proto::locate::Target;
 use xmpp_proto::stream::{DomainPair, Verdict};
+
+use crate::xmpp::attempt::{AttemptRecord, TriedAddress};
+use crate::xmpp::failure::Phase;
 
 /// What the driver is to do, or to pass on.
 #[derive(Debug)]
 pub enum PartnerEffect {
-    /// Look the partner up and connect; answer with [`Partner::handle_connected`](super::Partner::handle_connected),
+    /// Find the partner's servers; answer with
+    /// [`Partner::handle_located`](super::Partner::handle_located).
+    Locate,
+    /// Connect to a server, until then; answer with [`Partner::handle_connected`](super::Partner::handle_connected),
     /// [`Partner::handle_connected_by_tls`](super::Partner::handle_connected_by_tls) or
     /// [`Partner::handle_connect_failed`](super::Partner::handle_connect_failed).
-    Connect,
+    Connect(Target, Instant),
     /// TLS begins, with us as the client, once all is written.
     StartTls,
     /// The connection is to be closed, once all is written.
@@ -23,13 +31,24 @@ pub enum PartnerEffect {
     Grant(u32),
     /// Something happened to the stream.
     Report(StreamReport),
+    /// An attempt to open a stream is over.
+    Attempted(Box<AttemptRecord>),
 }
 
-/// Why no connection could be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectFailure {
-    /// The domain has no XMPP service, or may not be reached; trying again soon is no use.
-    Final(StanzaCondition, String),
-    /// It may work later.
-    Transient(String),
+/// What was done to connect to a server, before a stream began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// The addresses, in the order in which they were begun with.
+    pub addresses: Vec<TriedAddress>,
+    /// How long each phase took that was begun.
+    pub phases: Vec<(Phase, Duration)>,
+}
+
+/// Where a partner's servers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// The servers, the best first.
+    pub targets: Vec<Target>,
+    /// Whether policy named them, and not DNS.
+    pub by_policy: bool,
 }

@@ -8,17 +8,20 @@ use bytes::Bytes;
 use link::wire::{Bounced, stream_report};
 use xmpp_proto::jid::Domain;
 use xmpp_proto::limits::StreamLimits;
+use xmpp_proto::locate::Target;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     Admission, DialbackSecrets, Disconnect, DomainPair, PeerCertificate, SaslTerms, StreamTerms,
     Verdict, VerifyRequest,
 };
 
-use super::{ConnectFailure, Partner, PartnerEffect};
-use crate::admission::{self, Admitted, QueueLimits};
+use super::{Located, Partner, PartnerEffect};
+use crate::admission::{self, Admitted, QueueLimits, Routes};
+use crate::xmpp::failure::{Failure, FailureKind, Phase};
 use crate::xmpp::queue::Ticket;
 
 mod ending;
+mod targets;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' from='fabrikam.example' to='contoso.example' \
@@ -68,8 +71,9 @@ fn admitted(queue: QueueLimits) -> Admitted {
     let partner = admission::Partner {
         name: remote.clone(),
         connections_max: 20,
-        proxy_fqdn: None,
+        routes: Routes::default(),
         allow_private_addresses: false,
+        allow_any_port: false,
         keep_alive: true,
         queue,
     };
@@ -85,19 +89,23 @@ fn admitted(queue: QueueLimits) -> Admitted {
     }
 }
 
-fn no_answer() -> ConnectFailure {
-    ConnectFailure::Transient("nobody answers".to_owned())
+fn no_answer() -> Failure {
+    Failure::new(Phase::Connect, FailureKind::Unreachable, "nobody answers")
 }
 
-fn no_service() -> ConnectFailure {
-    let condition = StanzaCondition::RemoteServerNotFound;
-    ConnectFailure::Final(condition, "there is no service".to_owned())
+fn no_address() -> Failure {
+    Failure::new(Phase::Lookup, FailureKind::NoAddress, "it has no address")
+}
+
+/// A server of the partner's.
+fn target(host: &str) -> Target {
+    Target { host: host.to_owned(), port: 5269, direct_tls: false }
 }
 
 impl Rig {
     fn new(queue: QueueLimits) -> Self {
         let admitted = admitted(queue);
-        Self { partner: Partner::new(pair(), &admitted), admitted, now: Instant::now() }
+        Self { partner: Partner::new(pair(), &admitted, |_| 0), admitted, now: Instant::now() }
     }
 
     /// A partner whose stream is open, with acknowledgements.
@@ -137,7 +145,7 @@ impl Rig {
         self.partner.send(Ticket::Hub([number; 16]), stanza, self.now);
     }
 
-    fn fail(&mut self, failure: ConnectFailure) {
+    fn fail(&mut self, failure: Failure) {
         self.partner.handle_connect_failed(failure, self.now);
     }
 
@@ -167,10 +175,32 @@ impl Rig {
         std::iter::from_fn(|| self.partner.poll_effect()).collect()
     }
 
-    /// How often the partner asked for a connection since the effects were taken last.
+    /// How often the partner began an attempt since the effects were taken last; it is told of one
+    /// server.
     fn connects(&mut self) -> usize {
-        let is_connect = |effect: &PartnerEffect| matches!(effect, PartnerEffect::Connect);
-        self.effects().iter().filter(|effect| is_connect(effect)).count()
+        let is_locate = |effect: &PartnerEffect| matches!(effect, PartnerEffect::Locate);
+        let count = self.effects().iter().filter(|effect| is_locate(effect)).count();
+        for _ in 0..count {
+            assert_eq!(self.locate(&["xmpp.fabrikam.example"]), ["xmpp.fabrikam.example"]);
+        }
+        count
+    }
+
+    /// Tells the partner of its servers; gives those that it asks to be connected to.
+    fn locate(&mut self, hosts: &[&str]) -> Vec<String> {
+        let targets = hosts.iter().map(|host| target(host)).collect();
+        let located = Located { targets, by_policy: false };
+        self.partner.handle_located(Ok(located), self.now);
+        self.tried()
+    }
+
+    /// The servers that the partner asked to be connected to since the effects were taken last.
+    fn tried(&mut self) -> Vec<String> {
+        let hosts = self.effects().into_iter().filter_map(|effect| match effect {
+            PartnerEffect::Connect(target, _) => Some(target.host),
+            _ => None,
+        });
+        hosts.collect()
     }
 
     fn outcomes(&mut self) -> Vec<(u8, Outcome)> {
@@ -263,18 +293,18 @@ fn what_has_no_service_is_refused_until_the_next_attempt() {
     let mut rig = Rig::new(LIMITS);
     rig.send(1, 1);
     rig.send(2, 1);
-    rig.fail(no_service());
+    rig.fail(no_address());
     let refused = bounced(StanzaCondition::RemoteServerNotFound);
     assert_eq!(rig.outcomes(), [(1, refused.clone()), (2, refused.clone())]);
 
     rig.pass(SECOND - Duration::from_millis(1));
     rig.send(3, 1);
-    assert_eq!(rig.bounce_text(), "there is no service");
+    assert_eq!(rig.bounce_text(), "the server of fabrikam.example has no address in DNS");
 
     rig.pass(Duration::from_millis(1));
     rig.send(4, 1);
     assert_eq!(rig.connects(), 1);
-    rig.fail(no_service());
+    rig.fail(no_address());
     rig.pass(SECOND);
     rig.send(5, 1);
     assert_eq!(rig.outcomes(), [(4, refused.clone()), (5, refused)], "the second wait is longer");
@@ -322,7 +352,7 @@ fn a_stanza_that_waits_too_long_comes_back_with_what_failed() {
     rig.pass(2 * SECOND - Duration::from_millis(1));
     assert_eq!(rig.outcomes(), []);
     rig.pass(Duration::from_millis(1));
-    assert_eq!(rig.bounce_text(), "fabrikam.example could not be reached: nobody answers");
+    assert_eq!(rig.bounce_text(), "no server of fabrikam.example can be reached");
     rig.pass(SECOND);
     assert_eq!(rig.outcomes(), [(2, bounced(StanzaCondition::RemoteServerTimeout))]);
 }
@@ -472,31 +502,43 @@ fn front_ends_are_granted_what_may_wait_with_a_stream_and_without() {
 }
 
 #[test]
-fn a_key_that_cannot_be_verified_gets_an_error_and_waits_for_no_back_off() {
+fn a_key_that_cannot_be_verified_gets_an_error_and_the_next_asks_again_after_a_pause() {
     let mut rig = Rig::new(LIMITS);
     let request = VerifyRequest { pair: pair(), stream_id: "s9".to_owned(), key: "k".to_owned() };
     for (failure, condition) in [
         (no_answer(), StanzaCondition::RemoteServerTimeout),
-        (no_service(), StanzaCondition::RemoteServerNotFound),
+        (no_address(), StanzaCondition::RemoteServerNotFound),
     ] {
         rig.partner.verify(request.clone(), rig.now);
         assert_eq!(rig.connects(), 1);
         rig.fail(failure);
         let effects = rig.effects();
-        let [PartnerEffect::Verdict(about, stream_id, verdict), PartnerEffect::Report(_)] =
+        let [PartnerEffect::Verdict(about, stream_id, verdict), PartnerEffect::Report(_), _] =
             effects.as_slice()
         else {
             panic!("{effects:?}");
         };
         assert_eq!((about, stream_id.as_str()), (&pair(), "s9"));
         assert_eq!(*verdict, Verdict::Error(condition));
+
+        // One more at once gets the same answer, and nobody is asked.
+        rig.partner.verify(request.clone(), rig.now);
+        let effects = rig.effects();
+        let [PartnerEffect::Verdict(_, _, again)] = effects.as_slice() else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(again, verdict);
+        rig.now += SECOND;
     }
 }
 
 #[test]
 fn a_partner_that_cannot_be_connected_to_is_reported_each_time() {
     let mut rig = Rig::new(LIMITS);
-    let cases = [(no_answer(), "nobody answers"), (no_service(), "there is no service")];
+    let cases = [
+        (no_answer(), "no server of fabrikam.example can be reached: nobody answers"),
+        (no_address(), "the server of fabrikam.example has no address in DNS: it has no address"),
+    ];
     for (failure, reason) in cases {
         rig.send(1, 1);
         rig.fail(failure);

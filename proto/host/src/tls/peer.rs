@@ -145,6 +145,17 @@ impl PeerIdentity {
         })
     }
 
+    /// Returns the first names in the certificate, for records: who the peer says it is.
+    pub fn presented_names(&self, names_max: usize) -> Vec<String> {
+        let shown = self.names.iter().take(names_max).map(|name| match name {
+            Name::Dns(name) => name.clone(),
+            Name::XmppSrv(domain) => format!("_xmpp-server.{domain}"),
+            Name::XmppAddr(domain) => format!("xmpp:{domain}"),
+            Name::Sip(host) => format!("sip:{host}"),
+        });
+        shown.collect()
+    }
+
     /// Returns the SIP domains that a trusted chain proves, in lower-case A-labels: those of SIP
     /// URIs or, without any, DNS names. A wildcard proves none (RFC 5922 s.7.1 and s.7.2).
     pub fn sip_domains(&self) -> Vec<String> {

@@ -144,4 +144,38 @@ mod tests {
             assert!(!special(address), "{address}");
         }
     }
+
+    /// The forms in which an IPv6 address carries an IPv4 address.
+    fn carriers(address: Ipv4Addr) -> [IpAddr; 7] {
+        let bits = u128::from(address.to_bits());
+        let at = |prefix: &str, shift: u32| {
+            let prefix: Ipv6Addr = prefix.parse().unwrap();
+            IpAddr::V6(Ipv6Addr::from_bits(prefix.to_bits() | bits << shift))
+        };
+        let teredo = !address.to_bits();
+        let teredo = Ipv6Addr::from_bits((0x2001_u128 << 112) | u128::from(teredo));
+        [
+            at("::", 0),
+            at("::ffff:0:0", 0),
+            at("::ffff:0:0:0", 0),
+            at("64:ff9b::", 0),
+            at("64:ff9b:1::", 0),
+            at("2002::", 80),
+            IpAddr::V6(teredo),
+        ]
+    }
+
+    #[test]
+    fn no_address_gets_by_inside_of_another() {
+        let ends = SPECIAL_V4.iter().flat_map(|(network, bits)| {
+            let last = network.to_bits() | u32::MAX.checked_shr(*bits).unwrap_or_default();
+            [*network, Ipv4Addr::from_bits(last)]
+        });
+        // A gateway may lie beyond them, so that a public address inside is no better.
+        for address in ends.chain([Ipv4Addr::new(11, 0, 0, 1), Ipv4Addr::new(8, 8, 8, 8)]) {
+            for carrier in carriers(address) {
+                assert!(is_special(carrier), "{carrier} carries {address}");
+            }
+        }
+    }
 }

@@ -361,6 +361,11 @@ impl InitiatingStream {
         }
     }
 
+    /// Whether the stream is over; [`InitiatingEvent::Closed`] says why.
+    pub const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
     /// Takes out the stanzas that were not confirmed, in order.
     ///
     /// For an ended stream: what may have reached the peer, and what has not.

@@ -150,3 +150,13 @@ fn a_sip_server_proves_its_sip_uris_or_else_its_dns_names_without_wildcards() {
         assert_eq!(domains(names, &own, &authority()), [""; 0], "another authority's");
     }
 }
+
+#[test]
+fn the_names_that_a_peer_presents_are_told_whoever_issued_them_up_to_a_limit() {
+    let names = vec![dns("*.Peer.example"), xmpp_addr("peer.example"), uri("sip:c.example")];
+    let leaf = leaf(&authority(), names, &[ExtendedKeyUsagePurpose::ServerAuth]);
+    let peer = PeerIdentity::examine(&[leaf], &authority().anchors, UnixTime::now());
+    let all = ["*.peer.example", "xmpp:peer.example", "sip:c.example"];
+    assert_eq!(peer.presented_names(9), all);
+    assert_eq!(peer.presented_names(2), all[..2]);
+}
