@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use host::tls::{KeyPin, NoAuthority, PartnerTrust};
 use link::wire::{self, Negotiation};
 use xmpp_proto::jid::{Domain, JidError};
 use xmpp_proto::limits::{Limits, StreamLimits};
@@ -40,6 +42,8 @@ pub struct Partner {
     pub keep_alive: bool,
     /// What may wait for a stream to it.
     pub queue: QueueLimits,
+    /// What its certificates are trusted by besides our authorities.
+    pub trust: PartnerTrust,
 }
 
 /// Servers that policy names, as DNS would.
@@ -92,11 +96,25 @@ impl Admitted {
     }
 }
 
+/// An admission that breaks the contract of the link; the front end is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// A domain that is none.
+    #[error(transparent)]
+    Domain(#[from] JidError),
+    /// An authority of a partner that is none.
+    #[error(transparent)]
+    Authority(#[from] NoAuthority),
+    /// The digest of a key that has not 32 bytes.
+    #[error("a pinned key has not 32 bytes")]
+    Pin,
+}
+
 impl TryFrom<&wire::Admission> for Admitted {
-    type Error = JidError;
+    type Error = Unreadable;
 
     /// Reads an admission whole, or not at all.
-    fn try_from(wire: &wire::Admission) -> Result<Self, JidError> {
+    fn try_from(wire: &wire::Admission) -> Result<Self, Unreadable> {
         let mut admitted = Self::default();
         for domain in &wire.local_domains {
             admitted.streams.local_domains.insert(Domain::parse(domain)?);
@@ -116,7 +134,7 @@ impl TryFrom<&wire::Admission> for Admitted {
 }
 
 impl Admitted {
-    fn add_partner(&mut self, wire: &wire::Partner) -> Result<(), JidError> {
+    fn add_partner(&mut self, wire: &wire::Partner) -> Result<(), Unreadable> {
         let domains: Vec<Domain> =
             wire.domains.iter().map(|domain| Domain::parse(domain)).collect::<Result<_, _>>()?;
         let Some(name) = domains.first().cloned() else { return Ok(()) };
@@ -138,6 +156,7 @@ impl Admitted {
                 bytes_max: usize::try_from(wire.queue_bytes_max).unwrap_or(usize::MAX),
                 age_max: Duration::from_millis(wire.queue_age_ms_max),
             },
+            trust: partner_trust(wire)?,
         });
         for domain in domains {
             self.streams.partners.insert(domain.clone(), terms);
@@ -145,6 +164,12 @@ impl Admitted {
         }
         Ok(())
     }
+}
+
+fn partner_trust(wire: &wire::Partner) -> Result<PartnerTrust, Unreadable> {
+    let pin = |pin: &Bytes| <[u8; 32]>::try_from(&**pin).map(KeyPin).map_err(|_| Unreadable::Pin);
+    let pins = wire.pinned_keys.iter().map(pin).collect::<Result<_, _>>()?;
+    Ok(PartnerTrust::new(wire.trust_anchors.iter().map(|anchor| &**anchor), pins)?)
 }
 
 fn stream_limits(wire: &wire::GatewayLimits) -> StreamLimits {
@@ -155,5 +180,28 @@ fn stream_limits(wire: &wire::GatewayLimits) -> StreamLimits {
         establishment_max: Duration::from_millis(wire.establishment_ms_max),
         inactivity_max: Duration::from_millis(wire.inactivity_ms_max),
         ..StreamLimits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(partner: wire::Partner) -> Result<Admitted, Unreadable> {
+        let partners = vec![wire::Partner { domains: vec!["a.example".into()], ..partner }];
+        Admitted::try_from(&wire::Admission { partners, ..Default::default() })
+    }
+
+    #[test]
+    fn an_admission_with_an_authority_or_a_pin_that_is_none_is_refused_whole() {
+        assert!(read(wire::Partner::default()).is_ok());
+        let pinned_keys = vec![vec![7; 32].into()];
+        assert!(read(wire::Partner { pinned_keys, ..Default::default() }).is_ok());
+        let pinned_keys = vec![vec![7; 31].into()];
+        let refused = read(wire::Partner { pinned_keys, ..Default::default() });
+        assert!(matches!(refused, Err(Unreadable::Pin)), "{refused:?}");
+        let trust_anchors = vec![vec![0x30, 0].into()];
+        let refused = read(wire::Partner { trust_anchors, ..Default::default() });
+        assert!(matches!(refused, Err(Unreadable::Authority(_))), "{refused:?}");
     }
 }

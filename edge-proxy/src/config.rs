@@ -1,12 +1,14 @@
 //! What the edge's own file says: addresses, certificates, link, name servers, logs.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::config::{Read, Table};
 use host::log;
-use host::tls::{IdentityError, IdentityFiles, TrustAnchors};
+use host::tls::{FederationFiles, IdentityError, IdentityFiles, RevocationLists, TrustAnchors};
 use xmpp_proto::jid::Domain;
 
 /// The configuration of an edge proxy, checked.
@@ -17,11 +19,17 @@ pub struct Config {
     /// Where they connect with TLS from the first byte; nowhere if empty.
     pub xmpp_listen_direct_tls: Vec<SocketAddr>,
     /// The certificate that partners see.
-    pub xmpp_identity: IdentityFiles,
+    pub xmpp_identity: FederationFiles,
+    /// Others that they see in the name of some domains.
+    pub xmpp_identities: Vec<DomainIdentity>,
     /// The authorities that partners' certificates are checked against.
     pub xmpp_trust: Vec<PathBuf>,
     /// Whether the operating system's authorities count as well.
     pub xmpp_system_trust: bool,
+    /// Revocation lists of authorities of partners' certificates.
+    pub xmpp_crl: Vec<PathBuf>,
+    /// Whether a certificate is refused where no list says that it is not revoked.
+    pub xmpp_require_revocation_status: bool,
     /// The names that the certificate for partners is to carry.
     pub xmpp_names: CertificateNames,
     /// Where front ends attach.
@@ -48,6 +56,15 @@ pub struct CertificateNames {
     pub domains: Vec<Domain>,
     /// The names of the edges themselves in DNS, the targets of SRV records.
     pub host_names: Vec<Domain>,
+}
+
+/// The certificate that partners see in the name of some domains of ours.
+#[derive(Clone, Debug)]
+pub struct DomainIdentity {
+    /// The files.
+    pub files: FederationFiles,
+    /// The domains, at least one, which no other identity has.
+    pub names: CertificateNames,
 }
 
 impl CertificateNames {
@@ -79,6 +96,15 @@ impl Config {
             anchors.add_system();
         }
         Ok(anchors)
+    }
+
+    /// Reads the revocation lists, if there are any.
+    pub fn load_xmpp_revocations(&self) -> Result<Option<Arc<RevocationLists>>, IdentityError> {
+        if self.xmpp_crl.is_empty() {
+            return Ok(None);
+        }
+        let lists = RevocationLists::load(&self.xmpp_crl, self.xmpp_require_revocation_status)?;
+        Ok(Some(Arc::new(lists)))
     }
 
     /// Reads the authorities for front ends' certificates.
@@ -114,8 +140,11 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
         xmpp_listen: xmpp.listen,
         xmpp_listen_direct_tls: xmpp.listen_direct_tls,
         xmpp_identity: xmpp.identity,
+        xmpp_identities: xmpp.identities,
         xmpp_trust: xmpp.trust,
         xmpp_system_trust: xmpp.system_trust,
+        xmpp_crl: xmpp.crl,
+        xmpp_require_revocation_status: xmpp.require_revocation_status,
         xmpp_names: xmpp.names,
         link_listen,
         link_identity,
@@ -131,18 +160,25 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
 struct Xmpp {
     listen: Vec<SocketAddr>,
     listen_direct_tls: Vec<SocketAddr>,
-    identity: IdentityFiles,
+    identity: FederationFiles,
+    identities: Vec<DomainIdentity>,
     trust: Vec<PathBuf>,
     system_trust: bool,
+    crl: Vec<PathBuf>,
+    require_revocation_status: bool,
     names: CertificateNames,
 }
 
 fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
     let listen: Read<Vec<SocketAddr>> = xmpp.required("listen");
     let listen_direct_tls: Read<Vec<SocketAddr>> = xmpp.or("listen_direct_tls", Vec::new());
-    let identity = IdentityFiles::read(xmpp);
+    let identity = federation_files(xmpp);
+    let mut owned = BTreeSet::new();
+    let identities = xmpp.tables("identity", |table| read_identity(table, &mut owned));
     let trust: Read<Vec<PathBuf>> = xmpp.or("trust", Vec::new());
     let system_trust = xmpp.or("system_trust", true);
+    let crl: Read<Vec<PathBuf>> = xmpp.or("crl", Vec::new());
+    let require_revocation_status = xmpp.or("require_revocation_status", false);
     let names = CertificateNames::read(xmpp);
     let listen = match listen? {
         listen if listen.is_empty() => {
@@ -155,14 +191,48 @@ fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
         let message = "no authority is trusted, so every partner needs dialback";
         xmpp.warn("trust", message);
     }
+    let (crl, require_revocation_status) = (crl?, require_revocation_status?);
+    if crl.is_empty() && require_revocation_status {
+        let message = "`require_revocation_status` without `crl` refuses every certificate";
+        return Err(xmpp.error("require_revocation_status", message));
+    }
     Ok(Xmpp {
         listen,
         listen_direct_tls: listen_direct_tls?,
         identity: identity?,
+        identities: identities?,
         trust,
         system_trust,
+        crl,
+        require_revocation_status,
         names: names?,
     })
+}
+
+/// Reads `certificate` and `key`, and `client_certificate` and `client_key`, which may be left out
+/// together.
+fn federation_files(table: &mut Table<'_, '_>) -> Read<FederationFiles> {
+    let server = IdentityFiles::read(table);
+    if !table.has("client_certificate") && !table.has("client_key") {
+        return Ok(FederationFiles { server: server?, client: None });
+    }
+    let certificate = table.required("client_certificate");
+    let key = table.required("client_key");
+    let client = IdentityFiles { certificate: certificate?, key: key? };
+    Ok(FederationFiles { server: server?, client: Some(client) })
+}
+
+/// Reads an `[[xmpp.identity]]`; `owned` are the domains of those before it.
+fn read_identity(table: &mut Table<'_, '_>, owned: &mut BTreeSet<Domain>) -> Read<DomainIdentity> {
+    let files = federation_files(table);
+    let names = CertificateNames::read(table)?;
+    if names.domains.is_empty() {
+        return Err(table.error("domains", "`domains` needs the domains that it is shown for"));
+    }
+    if let Some(twice) = names.domains.iter().find(|domain| !owned.insert((*domain).clone())) {
+        return Err(table.error("domains", format!("{twice} has an identity already")));
+    }
+    Ok(DomainIdentity { files: files?, names })
 }
 
 #[cfg(test)]
@@ -182,5 +252,36 @@ mod tests {
         let (explicit, found) = host::config::parse(&explicit.join("\n"), read);
         assert_eq!(found, []);
         assert_eq!(format!("{:?}", terse.unwrap()), format!("{:?}", explicit.unwrap()));
+    }
+
+    #[test]
+    fn identities_of_domains_are_told_apart_and_what_is_wrong_with_them_is_said() {
+        let files = "certificate = \"a.pem\"\nkey = \"a.key\"";
+        let with = |settings: &str| {
+            let text = ANNOTATED.replacen("[link]", &format!("{settings}\n[link]"), 1);
+            let (config, found) = host::config::parse(&text, read);
+            let found: Vec<_> = found.into_iter().map(|it| it.message).collect();
+            config.map(|it| it.xmpp_identities).ok_or_else(|| found.join("\n"))
+        };
+        let identity = |more: &str| format!("[[xmpp.identity]]\n{files}\n{more}\n");
+        let client = "client_certificate = \"c.pem\"\nclient_key = \"c.key\"";
+        let [one, two] = ["a.example", "b.example"].map(|it| format!("domains = [\"{it}\"]"));
+        let both = format!("{}{}", identity(&one), identity(&format!("{two}\n{client}")));
+        let identities = with(&both).unwrap();
+        assert_eq!(identities.iter().map(|it| it.names.domains.len()).sum::<usize>(), 2);
+        let has_client = |it: &DomainIdentity| it.files.client.is_some();
+        assert_eq!(identities.iter().map(has_client).collect::<Vec<_>>(), [false, true]);
+        for (settings, reason) in [
+            (identity(""), "`domains` needs the domains"),
+            (format!("{}{}", identity(&one), identity(&one)), "a.example has an identity already"),
+            (
+                identity(&format!("{one}\nclient_key = \"c.key\"")),
+                "`client_certificate` is missing",
+            ),
+            ("require_revocation_status = true".to_owned(), "refuses every certificate"),
+        ] {
+            let refused = with(&settings).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
     }
 }

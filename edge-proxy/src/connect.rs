@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use host::socket::Connection;
-use host::tls::TrustAnchors;
+use host::tls::{ByDomain, TrustAnchors};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use xmpp_proto::jid::Domain;
 use xmpp_proto::locate::{SrvAnswers, Target, in_order, targets};
+use xmpp_proto::stream::DomainPair;
 
 use crate::admission::Admitted;
 use crate::xmpp::failure::{Failure, FailureKind, Phase};
@@ -31,8 +32,8 @@ use reach::{Progress, Way};
 pub struct Connector {
     lookups: Lookups,
     gate: Gate,
-    tls: TlsConnector,
-    direct_tls: TlsConnector,
+    tls: ByDomain<TlsConnector>,
+    direct_tls: ByDomain<TlsConnector>,
     trust: Arc<TrustAnchors>,
 }
 
@@ -45,19 +46,21 @@ pub enum Reached {
 }
 
 impl Connector {
-    /// Makes a connector that asks `name_servers`, or those of the operating system if none.
+    /// Makes a connector that asks `name_servers`, or those of the operating system if none; `tls`
+    /// is by the domain of ours in whose name it connects.
     pub fn new(
         name_servers: &[SocketAddr],
         lookup_max: Duration,
-        tls: ClientConfig,
+        tls: &ByDomain<ClientConfig>,
         trust: Arc<TrustAnchors>,
     ) -> Result<Self, ResolverError> {
-        let direct_tls = host::tls::direct_tls_client_config(tls.clone());
+        let connector = |config| TlsConnector::from(Arc::new(config));
+        let direct = |it: &ClientConfig| host::tls::direct_tls_client_config(it.clone());
         Ok(Self {
             lookups: Lookups::new(name_servers, lookup_max)?,
             gate: Gate::default(),
-            tls: TlsConnector::from(Arc::new(tls)),
-            direct_tls: TlsConnector::from(Arc::new(direct_tls)),
+            tls: tls.map(|config| connector(config.clone())),
+            direct_tls: tls.map(|config| connector(direct(config))),
             trust,
         })
     }
@@ -69,13 +72,13 @@ impl Connector {
         self
     }
 
-    /// Returns how TLS to partners begins.
-    pub fn tls(&self) -> &TlsConnector {
-        &self.tls
+    /// Returns how TLS to partners begins in the name of a domain of ours.
+    pub fn tls(&self, local: &Domain) -> &TlsConnector {
+        self.tls.of(Some(local))
     }
 
     /// Returns the authorities that partners are checked against.
-    pub fn trust(&self) -> &TrustAnchors {
+    pub const fn trust(&self) -> &Arc<TrustAnchors> {
         &self.trust
     }
 
@@ -104,26 +107,26 @@ impl Connector {
         Ok(Located { targets: targets(domain, answers, crate::draw), by_policy: false })
     }
 
-    /// Connects to a server of a partner's domain, until then, and tells what was done for that.
+    /// Connects to a server of a partner's domain in the name of ours, until then, and tells what was done for that.
     ///
     /// # Errors
     /// Says why it was not reached; see [`Failure::is_final`].
     pub async fn connect(
         &self,
-        domain: &Domain,
+        pair: &DomainPair,
         target: &Target,
         admitted: &Admitted,
         until: Instant,
     ) -> (Tried, Result<Reached, Failure>) {
-        let Some(partner) = admitted.partner(domain) else {
-            return (Tried::default(), Err(not_partner(domain, Phase::Connect)));
+        let Some(partner) = admitted.partner(&pair.remote) else {
+            return (Tried::default(), Err(not_partner(&pair.remote, Phase::Connect)));
         };
         if let Err(why) = self.gate.check_port(target.port, partner) {
             let failure = Failure::new(Phase::Connect, FailureKind::Forbidden, why);
             return (Tried::default(), Err(failure));
         }
         let handshake_max = admitted.limits.negotiation_max;
-        let way = Way { domain, target, partner, handshake_max };
+        let way = Way { pair, target, partner, handshake_max };
         let mut progress = Progress::new();
         let racing = self.race(way, &mut progress);
         let raced = tokio::time::timeout_at(until.into(), racing).await;

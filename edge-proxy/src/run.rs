@@ -1,12 +1,13 @@
 //! Puts the edge together, runs it until it is told to stop, and ends it politely.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use host::exit::{Cause, Failure, Findings};
 use host::observe::{self, Waiting};
-use host::tls;
+use host::tls::{self, ByDomain};
 use link::wire::{Bounced, Hello};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -40,10 +41,10 @@ pub struct Edge {
     xmpp_direct_tls: Vec<TcpListener>,
     link: TcpListener,
     internal: TcpListener,
-    identities: Vec<tls::Identity>,
+    renewable: tls::Renewable,
     link_tls: rustls::ServerConfig,
-    acceptor: TlsAcceptor,
-    direct_acceptor: TlsAcceptor,
+    acceptors: ByDomain<TlsAcceptor>,
+    direct_acceptors: ByDomain<TlsAcceptor>,
     connector: Connector,
     trust: Arc<tls::TrustAnchors>,
 }
@@ -56,11 +57,10 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 /// What the configuration's files hold.
 struct Parts {
     name: String,
-    xmpp_identity: tls::Identity,
-    link_identity: tls::Identity,
+    renewable: tls::Renewable,
     link_tls: rustls::ServerConfig,
-    acceptor: TlsAcceptor,
-    direct_acceptor: TlsAcceptor,
+    acceptors: ByDomain<TlsAcceptor>,
+    direct_acceptors: ByDomain<TlsAcceptor>,
     connector: Connector,
     trust: Arc<tls::TrustAnchors>,
 }
@@ -69,36 +69,63 @@ impl Parts {
     fn load(config: &Config) -> Result<Self, Failure> {
         let internal = |error: tls::SetupError| Failure::new(Cause::Internal, error);
         let mut findings = Findings::default();
-        let xmpp_identity = findings.take(config.xmpp_identity.load());
+        let xmpp = load_identities(config, &mut findings);
         let link_identity = findings.take(config.link_identity.load());
         let name = link_identity.as_ref().and_then(|it| findings.take(edge_name(config, it)));
         let trust = findings.take(config.load_xmpp_trust());
+        let revocations = findings.take(config.load_xmpp_revocations());
         let link_trust = findings.take(config.load_link_trust());
-        let (Some(xmpp_identity), Some(link_identity), Some(name), Some(trust), Some(link_trust)) =
-            (xmpp_identity, link_identity, name, trust, link_trust)
+        let (Some((xmpp, identities)), Some(link_identity), Some(name), Some(link_trust)) =
+            (xmpp, link_identity, name, link_trust)
         else {
             return Err(findings.into_failure(Cause::Input));
         };
-        let trust = Arc::new(trust);
+        let (Some(trust), Some(revocations)) = (trust, revocations) else {
+            return Err(findings.into_failure(Cause::Input));
+        };
+        let trust = Arc::new(match &revocations {
+            Some(lists) => trust.with_revocations(Arc::clone(lists)),
+            None => trust,
+        });
         let link_tls = tls::link_server_config(&link_identity, link_trust).map_err(internal)?;
-        let server = tls::federation_server_config(&xmpp_identity).map_err(internal)?;
-        let client = tls::federation_client_config(&xmpp_identity).map_err(internal)?;
+        let server = tls::federation_server_configs(&xmpp).map_err(internal)?;
+        let client = xmpp.try_map(tls::federation_client_config).map_err(internal)?;
         let connector =
-            Connector::new(&config.name_servers, config.lookup_max, client, Arc::clone(&trust))
+            Connector::new(&config.name_servers, config.lookup_max, &client, Arc::clone(&trust))
                 .map_err(|error| Failure::new(Cause::Input, error))?
                 .without_ports(vec![config.link_listen.port(), config.internal_listen.port()]);
-        let direct_server = tls::direct_tls_server_config(server.clone());
+        let acceptor = |config| TlsAcceptor::from(Arc::new(config));
+        let direct = |it: &rustls::ServerConfig| tls::direct_tls_server_config(it.clone());
+        let identities = [identities, vec![link_identity]].concat();
         Ok(Self {
             name,
-            xmpp_identity,
-            link_identity,
+            renewable: tls::Renewable { metrics_prefix: "edge", identities, revocations },
             link_tls,
-            acceptor: TlsAcceptor::from(Arc::new(server)),
-            direct_acceptor: TlsAcceptor::from(Arc::new(direct_server)),
+            acceptors: server.map(|config| acceptor(config.clone())),
+            direct_acceptors: server.map(|config| acceptor(direct(config))),
             connector,
             trust,
         })
     }
+}
+
+/// Loads the identities that partners see: by domain, and each once.
+fn load_identities(
+    config: &Config,
+    findings: &mut Findings,
+) -> Option<(ByDomain<tls::Identity>, Vec<tls::Identity>)> {
+    let default = findings.take(config.xmpp_identity.load());
+    let (mut others, mut is_whole) = (BTreeMap::new(), true);
+    let mut all: Vec<_> = default.clone().into_iter().collect();
+    for identity in &config.xmpp_identities {
+        let Some(loaded) = findings.take(identity.files.load()) else {
+            is_whole = false;
+            continue;
+        };
+        all.push(loaded.clone());
+        others.extend(identity.names.domains.iter().map(|it| (it.clone(), loaded.clone())));
+    }
+    default.filter(|_| is_whole).map(|default| (ByDomain { default, others }, all))
 }
 
 fn edge_name(config: &Config, identity: &tls::Identity) -> Result<String, String> {
@@ -120,10 +147,10 @@ impl Edge {
             xmpp_direct_tls: bind_all(direct_key, direct_listen).await?,
             link: bind("link.listen", config.link_listen).await?,
             internal: bind("internal.listen", config.internal_listen).await?,
-            identities: vec![parts.xmpp_identity, parts.link_identity],
+            renewable: parts.renewable,
             link_tls: parts.link_tls,
-            acceptor: parts.acceptor,
-            direct_acceptor: parts.direct_acceptor,
+            acceptors: parts.acceptors,
+            direct_acceptors: parts.direct_acceptors,
             connector: parts.connector,
             trust: parts.trust,
         })
@@ -154,7 +181,7 @@ impl Edge {
         let around = Surroundings {
             admitted,
             attached,
-            acceptor: self.acceptor,
+            acceptors: self.acceptors,
             begins_with_tls: false,
             trust: self.trust,
             hub: hub.clone(),
@@ -165,13 +192,13 @@ impl Edge {
         for listener in self.xmpp {
             listeners.spawn(listen(listener, around.clone(), stop.clone()));
         }
-        let acceptor = self.direct_acceptor;
-        let direct = Surroundings { acceptor, begins_with_tls: true, ..around };
+        let acceptors = self.direct_acceptors;
+        let direct = Surroundings { acceptors, begins_with_tls: true, ..around };
         for listener in self.xmpp_direct_tls {
             listeners.spawn(listen(listener, direct.clone(), stop.clone()));
         }
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
-        tokio::spawn(tls::renew_on_hangup(self.identities));
+        tokio::spawn(self.renewable.renew_on_hangup());
         tracing::info!(name = self.name, "the edge is running");
         let links_end = CancellationToken::new();
         let serving = crate::link::serve(self.link, self.link_tls, hub.clone(), links_end.clone());

@@ -6,6 +6,7 @@
 //! holds it until [`outbound`] has a stream, and the peer's confirmation is its outcome.
 
 pub mod attempt;
+pub(crate) mod certificate;
 pub mod failure;
 pub mod inbound;
 pub mod listener;

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod administrator;
+pub mod cert;
 pub mod clock;
 pub mod commit;
 pub mod config;

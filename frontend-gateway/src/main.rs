@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use frontend_gateway::administrator;
+use frontend_gateway::cert;
 use frontend_gateway::clock::Now;
 use frontend_gateway::config::{self, Config};
 use frontend_gateway::core::administration::{Command, Outcome};
@@ -14,6 +15,7 @@ use frontend_gateway::run::{self, FrontEnd, Judged};
 use host::command;
 use host::exit::{Cause, Failure};
 use host::health;
+use rustls::pki_types::UnixTime;
 use xmpp_proto::jid::Jid;
 
 // Messages are allocated on one thread and freed on another, which the system's allocator is
@@ -55,6 +57,11 @@ enum Action {
         /// The policy document.
         policy: PathBuf,
     },
+    /// Looks after the certificates of the front end.
+    Cert {
+        #[command(subcommand)]
+        action: CertAction,
+    },
     /// Changes the users of the home.
     User {
         #[command(subcommand)]
@@ -73,6 +80,13 @@ enum Action {
         #[arg(long)]
         offline: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum CertAction {
+    /// Shows every certificate and the authorities of others; ends with 77 when something is missing,
+    /// or ends within 14 days.
+    Show,
 }
 
 #[derive(Subcommand)]
@@ -152,6 +166,7 @@ fn perform(config: &Config, path: &Path, action: Action) -> Result<(), Failure> 
             let (file, policy) = read_policy(&policy)?;
             ask(config, &Command::Apply { file, policy })
         }
+        Action::Cert { action: CertAction::Show } => cert::show(config, UnixTime::now()),
         Action::User { action } => change_user(config, action),
         Action::Edges => ask(config, &Command::Edges),
         Action::Explain { from, to, offline: false } => ask(config, &Command::Explain { from, to }),

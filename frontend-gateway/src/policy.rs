@@ -11,6 +11,7 @@ pub mod next_hop;
 mod next_hop_document;
 pub mod partner;
 mod partner_document;
+mod partner_trust;
 mod route_document;
 
 use std::collections::BTreeMap;

@@ -326,7 +326,12 @@ impl FrontEnd {
         }
         tokio::spawn(self.admin.serve(inputs, stop.clone()));
         tokio::spawn(observe::serve(self.internal, metrics, readiness, stop.clone()));
-        tokio::spawn(tls::renew_on_hangup(self.parts.identities));
+        let renewable = tls::Renewable {
+            metrics_prefix: "gateway",
+            identities: self.parts.identities,
+            revocations: None,
+        };
+        tokio::spawn(renewable.renew_on_hangup());
         tracing::info!(name = self.parts.name, "the front end is running");
         let driver = Driver::new(core, writer, openers, ready).run(received, answered, stop);
         // Beside the sockets' tasks, not on this thread, which would be woken for every round.

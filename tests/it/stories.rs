@@ -6,6 +6,7 @@ mod devices;
 mod direct_tls;
 mod edges;
 mod ending;
+mod identities;
 mod next_hop;
 mod partners;
 mod presence;

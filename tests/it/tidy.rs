@@ -313,7 +313,8 @@ fn every_configuration_key_is_annotated() {
             &[
                 "frontend-gateway/src/policy/document.rs",
                 "frontend-gateway/src/policy/next_hop_document.rs",
-                "frontend-gateway/src/policy/partner.rs",
+                "frontend-gateway/src/policy/partner_document.rs",
+                "frontend-gateway/src/policy/partner_trust.rs",
             ],
         ),
     ];

@@ -69,6 +69,8 @@ pub struct Setup<'a> {
     pub is_certified: bool,
     /// Whether partners may begin with TLS, on port 5270.
     pub has_direct_tls: bool,
+    /// More lines of the edge's `[xmpp]` table, and tables below it.
+    pub xmpp_settings: &'a str,
     /// The level of the logs.
     pub log_level: &'a str,
     /// How long a lookup of the edge may take, in milliseconds.
@@ -87,6 +89,7 @@ impl Default for Setup<'_> {
             has_next_hops: false,
             is_certified: true,
             has_direct_tls: false,
+            xmpp_settings: "",
             log_level: "debug",
             lookup_ms_max: 5000,
             edges: &[OWN_EDGE],
@@ -143,12 +146,13 @@ impl Setup<'_> {
             true => format!("listen_direct_tls = [\"{EDGE}:5270\"]\n"),
             false => String::new(),
         };
-        let Self { home: home_address, home_settings, log_level, lookup_ms_max, edges, .. } = self;
+        let Self { home: home_address, home_settings, xmpp_settings, .. } = self;
+        let Self { log_level, lookup_ms_max, edges, .. } = self;
         place.write(
             "edge.toml",
             &format!(
                 "[xmpp]\nlisten = [\"{EDGE}:5269\"]\n{direct_tls}certificate = {:?}\nkey = {:?}\n\
-             trust = [{trust:?}]\nsystem_trust = false\n\
+             trust = [{trust:?}]\nsystem_trust = false\n{xmpp_settings}\n\
              [link]\nlisten = \"{EDGE}:{LINK_PORT}\"\ncertificate = {:?}\nkey = {:?}\n\
              trust = [{link_trust:?}]\n\
              [internal]\nlisten = \"{EDGE}:{INTERNAL_PORT}\"\n\

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, RevokedCertParams, SanType,
+    SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 
 /// A certificate and its private key, as PEM files.
@@ -30,6 +32,26 @@ pub enum Usage {
     Client,
     /// Both.
     Both,
+    /// Nothing is said.
+    Unsaid,
+    /// `anyExtendedKeyUsage`.
+    Any,
+    /// Only `codeSigning`.
+    CodeSigning,
+}
+
+impl Usage {
+    fn purposes(self) -> Vec<ExtendedKeyUsagePurpose> {
+        use ExtendedKeyUsagePurpose::{Any, ClientAuth, CodeSigning, ServerAuth};
+        match self {
+            Self::Server => vec![ServerAuth],
+            Self::Client => vec![ClientAuth],
+            Self::Both => vec![ServerAuth, ClientAuth],
+            Self::Unsaid => Vec::new(),
+            Self::Any => vec![Any],
+            Self::CodeSigning => vec![CodeSigning],
+        }
+    }
 }
 
 /// What a certificate is to say.
@@ -38,13 +60,20 @@ pub struct Leaf {
     name: String,
     alternatives: Vec<SanType>,
     usage: Usage,
+    not_before: Option<SystemTime>,
     not_after: Option<SystemTime>,
+    serial: Option<u64>,
 }
 
 impl Leaf {
     /// A server's certificate for a domain, with `serverAuth` only.
     pub fn server(domain: &str) -> Self {
         Self { usage: Usage::Server, ..Self::named(domain) }.dns(domain)
+    }
+
+    /// A server's certificate with a domain as its common name alone.
+    pub fn common_name(domain: &str) -> Self {
+        Self { usage: Usage::Server, ..Self::named(domain) }
     }
 
     /// A server's certificate with the names that are requested.
@@ -96,6 +125,18 @@ impl Leaf {
         self
     }
 
+    /// Begins the validity in the future.
+    pub fn not_yet_valid(mut self) -> Self {
+        self.not_before = Some(SystemTime::now() + Duration::from_secs(24 * 60 * 60));
+        self
+    }
+
+    /// Sets the serial number, by which it can be revoked.
+    pub fn serial(mut self, serial: u64) -> Self {
+        self.serial = Some(serial);
+        self
+    }
+
     /// Makes the certificate sign itself; `file` names its files in `directory`.
     ///
     /// # Panics
@@ -112,7 +153,9 @@ impl Leaf {
             name: name.to_owned(),
             alternatives: Vec::new(),
             usage: Usage::Both,
+            not_before: None,
             not_after: None,
+            serial: None,
         }
     }
 
@@ -121,13 +164,11 @@ impl Leaf {
         parameters.subject_alt_names.clone_from(&self.alternatives);
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = match self.usage {
-            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Usage::Both => {
-                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
-            }
-        };
+        parameters.extended_key_usages = self.usage.purposes();
+        parameters.serial_number = self.serial.map(SerialNumber::from);
+        if let Some(not_before) = self.not_before {
+            parameters.not_before = not_before.into();
+        }
         if let Some(not_after) = self.not_after {
             parameters.not_after = not_after.into();
         }
@@ -176,6 +217,42 @@ impl TestCa {
         write_identity(&self.directory, file, &certificate.pem(), &key)
     }
 
+    /// Issues a certificate for an RSA key of so many bits, which nobody has: beside it is another
+    /// key.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    pub fn issue_for_long_key(&self, leaf: &Leaf, bits: usize, file: &str) -> Identity {
+        let certificate = leaf.parameters().signed_by(&LongKey::new(bits), &self.issuer);
+        let certificate = certificate.expect("the parameters are valid");
+        write_identity(&self.directory, file, &certificate.pem(), &new_key())
+    }
+
+    /// Writes the list of what is revoked, whose successor is due in 2049, in PEM.
+    ///
+    /// # Panics
+    ///
+    /// When the file cannot be written.
+    pub fn revoke(&self, serials: &[u64], file: &Path) {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2049, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).and_then(|list| list.pem());
+        fs::write(file, list.expect("the list is valid")).expect("the file can be written");
+    }
+
     /// Signs a request (PKCS #10, PEM) as `leaf` has it, but for the key; with the names that are
     /// requested, where `leaf` has none. Gives the certificate in PEM.
     ///
@@ -190,6 +267,31 @@ impl TestCa {
         }
         let certificate = parameters.signed_by(&request.public_key, &self.issuer);
         certificate.expect("the parameters are valid").pem()
+    }
+}
+
+/// A public key of RSA without a private one.
+struct LongKey(Vec<u8>);
+
+impl LongKey {
+    fn new(bits: usize) -> Self {
+        let element = |tag: u8, content: &[u8]| {
+            let length = u16::try_from(content.len()).expect("a key is not so long").to_be_bytes();
+            [&[tag, 0x82], length.as_slice(), content].concat()
+        };
+        let modulus = [vec![0], vec![0xff; bits / 8]].concat();
+        let numbers = [element(0x02, &modulus), element(0x02, &[1, 0, 1])].concat();
+        Self(element(0x30, &numbers))
+    }
+}
+
+impl PublicKeyData for LongKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_RSA_SHA256
     }
 }
 

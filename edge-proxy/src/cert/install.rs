@@ -7,6 +7,7 @@ use host::exit::{Cause, Failure};
 use host::tls::{Answer, Details, IdentityError, IdentityFiles, Misfit, OwnKey};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
+use super::Subject;
 use crate::config::Config;
 
 /// Which key an answer is for.
@@ -18,14 +19,19 @@ enum Whose {
 }
 
 /// Checks the certificates in `file` and puts them into place.
-pub(super) fn install(config: &Config, file: &Path, now: UnixTime) -> Result<(), Failure> {
-    super::check(config)?;
+pub(super) fn install(
+    config: &Config,
+    subject: &Subject<'_>,
+    file: &Path,
+    now: UnixTime,
+) -> Result<(), Failure> {
+    super::check(subject)?;
     let unreadable = |error: IdentityError| Failure::new(Cause::Input, error);
-    let files = &config.xmpp_identity;
+    let (files, domains) = (subject.files, &subject.names.domains);
     let came = Details::certificates(file).map_err(unreadable)?;
     let anchors = config.load_xmpp_trust().map_err(unreadable)?;
     let (whose, key) = key_of(&came, files, file)?;
-    let examined = Answer::examine(&came, &key, &config.xmpp_names.domains, &anchors, now);
+    let examined = Answer::examine(&came, &key, domains, subject.purpose, &anchors, now);
     let answer = examined.map_err(|misfits| refused(file, &misfits))?;
     let chain = answer.pem();
     match whose {
@@ -36,7 +42,7 @@ pub(super) fn install(config: &Config, file: &Path, now: UnixTime) -> Result<(),
         Whose::InUse => files.replace_certificate(&chain).map_err(super::unwritten)?,
         Whose::Pending => files.replace_both(&chain).map_err(super::unwritten)?,
     }
-    report(config, &answer, &whose, now);
+    report(subject, &answer, &whose, now);
     Ok(())
 }
 
@@ -79,8 +85,8 @@ fn is_in_use(files: &IdentityFiles, chain: &[CertificateDer<'static>]) -> bool {
     Details::certificates(&files.certificate).is_ok_and(|in_use| in_use == chain)
 }
 
-fn report(config: &Config, answer: &Answer, whose: &Whose, now: UnixTime) {
-    let files = &config.xmpp_identity;
+fn report(subject: &Subject<'_>, answer: &Answer, whose: &Whose, now: UnixTime) {
+    let files = subject.files;
     if answer.was_rearranged {
         command::complain("the certificates were put in order, without those that do not belong");
     }
@@ -92,7 +98,7 @@ fn report(config: &Config, answer: &Answer, whose: &Whose, now: UnixTime) {
              one issued by {issuer}: partners may not trust it either, or one is missing"
         ));
     }
-    for host in config.xmpp_names.host_names.iter().filter(|host| !answer.names(host)) {
+    for host in subject.names.host_names.iter().filter(|host| !answer.names(host)) {
         command::complain(&format!("warning: it does not name {host}"));
     }
     let (_, last_day) = answer.details.validity();

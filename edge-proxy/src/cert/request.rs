@@ -5,14 +5,15 @@ use std::path::Path;
 
 use host::command;
 use host::exit::{Cause, Failure};
-use host::tls::write_new;
+use host::tls::{Purpose, write_new};
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use xmpp_proto::jid::Domain;
 
-use crate::config::{CertificateNames, Config};
+use super::Subject;
+use crate::config::CertificateNames;
 
 /// RFC 5280 appendix A: ub-common-name.
 const COMMON_NAME_BYTES_MAX: usize = 64;
@@ -53,13 +54,14 @@ pub(super) struct Wish {
     pub(super) names: Names,
     pub(super) is_rsa: bool,
     pub(super) has_srv_ids: bool,
+    pub(super) purpose: Purpose,
 }
 
 /// Makes the key, unless one waits already, and writes the request to `out` or shows it.
-pub(super) fn write(config: &Config, wish: &Wish, out: Option<&Path>) -> Result<(), Failure> {
-    super::check(config)?;
+pub(super) fn write(subject: &Subject<'_>, wish: &Wish, out: Option<&Path>) -> Result<(), Failure> {
+    super::check(subject)?;
     let internal = |error: rcgen::Error| Failure::new(Cause::Internal, error);
-    let pending = config.xmpp_identity.pending_key();
+    let pending = subject.files.pending_key();
     let (key, is_new) = match waiting(&pending, wish.is_rsa)? {
         // An authority may be at work on a request for it.
         Some(key) => (key, false),
@@ -123,8 +125,12 @@ fn parameters(wish: &Wish) -> Result<CertificateParams, rcgen::Error> {
         }
     }
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // Public authorities issue no clientAuth, and partners take serverAuth from either side.
+    // Public authorities issue no clientAuth, and most partners take serverAuth from either side.
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    if wish.purpose == Purpose::Client {
+        // Prosody, as we do, takes a server for one by serverAuth on either side.
+        parameters.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    }
     Ok(parameters)
 }
 

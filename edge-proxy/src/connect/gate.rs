@@ -80,6 +80,7 @@ fn is_own(address: IpAddr) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use host::tls::PartnerTrust;
     use xmpp_proto::jid::Domain;
 
     use super::*;
@@ -93,6 +94,7 @@ mod tests {
             allow_private_addresses,
             allow_any_port,
             keep_alive: true,
+            trust: PartnerTrust::default(),
             queue: QueueLimits { items_max: 1, bytes_max: 1, age_max: Duration::from_secs(1) },
         }
     }

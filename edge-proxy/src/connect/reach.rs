@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use host::socket::Connection;
 use tokio::net::TcpStream;
-use xmpp_proto::jid::Domain;
 use xmpp_proto::locate::Target;
+use xmpp_proto::stream::DomainPair;
 
 use super::gate::Gate;
 use super::lookup::no_address;
@@ -18,6 +18,7 @@ use super::race::{Family, Race};
 use super::{Connector, Reached, server_name};
 use crate::admission::Partner;
 use crate::xmpp::attempt::TriedAddress;
+use crate::xmpp::certificate::tell_handshake;
 use crate::xmpp::failure::{Failure, FailureKind, Phase};
 use crate::xmpp::partner::Tried;
 
@@ -27,7 +28,7 @@ const TCP_CONNECT_MAX: Duration = Duration::from_secs(10);
 /// A server to be reached, and under which terms.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
-    pub(super) domain: &'a Domain,
+    pub(super) pair: &'a DomainPair,
     pub(super) target: &'a Target,
     pub(super) partner: &'a Partner,
     /// How long its TLS handshake may take.
@@ -137,7 +138,7 @@ impl Connector {
             }
         }
         match (progress.failure.take(), v6, v4) {
-            (None, Some(v6), Some(v4)) => Err(no_address(way.domain, host, [v6, v4])),
+            (None, Some(v6), Some(v4)) => Err(no_address(&way.pair.remote, host, [v6, v4])),
             (failure, ..) => Err(failure.unwrap_or_else(|| unreachable("no address was tried"))),
         }
     }
@@ -157,11 +158,14 @@ impl Connector {
             Failure::new(Phase::Tls, kind, format!("the TLS handshake failed: {error}"))
         };
         let name =
-            server_name(way.domain).map_err(|error| failed(FailureKind::TlsFailed, error))?;
-        let handshake = connection.connect_tls(&self.direct_tls, name);
+            server_name(&way.pair.remote).map_err(|error| failed(FailureKind::TlsFailed, error))?;
+        let handshake = connection.connect_tls(self.direct_tls.of(Some(&way.pair.local)), name);
         match tokio::time::timeout(way.handshake_max, handshake).await {
             Ok(Ok(())) => Ok(Reached::DirectTls(connection)),
-            Ok(Err(error)) => Err(failed(FailureKind::TlsFailed, error)),
+            Ok(Err(error)) => {
+                tell_handshake(&error);
+                Err(failed(FailureKind::TlsFailed, error))
+            }
             Err(elapsed) => Err(failed(FailureKind::TimedOut, elapsed.into())),
         }
     }

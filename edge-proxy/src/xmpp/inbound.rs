@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use host::log::identity;
 use host::socket::Connection;
-use host::tls::{PeerIdentity, TrustAnchors};
+use host::tls::{ByDomain, TrustAnchors};
 use link::wire::stream_report::Direction;
 use link::wire::{Bounced, StreamFacts, StreamReport};
-use rustls::pki_types::UnixTime;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +22,7 @@ use xmpp_proto::stream::{
 };
 use xmpp_proto::xml::{Element, write_document, write_stanza};
 
+use super::certificate::{self, Certificate};
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
 use super::pool::Pool;
@@ -58,8 +58,8 @@ pub struct Surroundings {
     pub admitted: watch::Receiver<Arc<Admitted>>,
     /// Whether a front end is attached.
     pub attached: watch::Receiver<bool>,
-    /// Our certificate.
-    pub acceptor: TlsAcceptor,
+    /// Our certificates.
+    pub acceptors: ByDomain<TlsAcceptor>,
     /// Whether connections begin with TLS (XEP-0368).
     pub begins_with_tls: bool,
     /// The authorities that peers are checked against.
@@ -293,7 +293,7 @@ impl Driver {
     }
 
     async fn start_tls(&mut self) {
-        let acceptor = self.around.acceptor.clone();
+        let acceptor = self.around.acceptors.of(self.machine.tls_domain()).clone();
         let limit = self.around.admitted.borrow().limits.negotiation_max;
         let handshake = async {
             self.connection.progress(false).await?;
@@ -308,13 +308,12 @@ impl Driver {
         match outcome {
             Ok(Ok(())) => {
                 let chain = self.connection.peer_certificates();
-                let peer = PeerIdentity::examine(chain, &self.around.trust, UnixTime::now());
-                if let Err(reason) = peer.trust() {
-                    tracing::debug!(stream = self.number, %reason, "certificate not trusted");
-                }
+                let around = &self.around;
+                let peer = Certificate::examine(chain, &around.trust, &around.admitted);
                 self.machine.handle_tls(Box::new(peer), Instant::now());
             }
             Ok(Err(error)) => {
+                certificate::tell_handshake(&error);
                 tracing::info!(stream = self.number, %error, "the TLS handshake failed");
                 self.machine.handle_disconnect(Disconnect::TlsFailed);
             }

@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use host::socket::Connection;
-use host::tls::PeerIdentity;
 use link::wire::stream_report::{Direction, State};
-use rustls::pki_types::UnixTime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
 
-use super::attempt::{NAMES_MAX, TlsFacts};
+use super::certificate::{self, Certificate};
 use super::failure::Failure;
 use super::inbound::InboundCommand;
 use super::partner::{Located, Partner, PartnerEffect, Tried};
@@ -228,9 +226,9 @@ impl Driver {
         !self.partner.has_stream()
     }
 
-    fn handle_progress(&mut self, progress: Progress, admitted: &watch::Receiver<Arc<Admitted>>) {
+    fn handle_progress(&mut self, progress: Progress, receiver: &watch::Receiver<Arc<Admitted>>) {
         let now = Instant::now();
-        let admitted = Arc::clone(&admitted.borrow());
+        let admitted = Arc::clone(&receiver.borrow());
         match progress {
             Progress::Located(located) => {
                 self.socket = Socket::None;
@@ -239,14 +237,15 @@ impl Driver {
             Progress::Tried(tried, outcome) => {
                 self.socket = Socket::None;
                 self.partner.note_tried(tried);
-                self.handle_outcome(outcome, &admitted, now);
+                self.handle_outcome(outcome, receiver, now);
             }
             Progress::Secured(connection) => {
-                let peer = self.examine(&connection);
+                let peer = self.examine(&connection, receiver);
                 self.socket = Socket::Connected(connection);
                 self.partner.handle_tls(&peer, &admitted, now);
             }
             Progress::TlsFailed(error) => {
+                certificate::tell_handshake(&error);
                 self.socket = Socket::None;
                 self.partner.note_tls(Err(error.to_string()));
                 self.partner.handle_disconnect(Disconnect::TlsFailed, now);
@@ -263,37 +262,34 @@ impl Driver {
     fn handle_outcome(
         &mut self,
         outcome: Result<Reached, Failure>,
-        admitted: &Admitted,
+        receiver: &watch::Receiver<Arc<Admitted>>,
         now: Instant,
     ) {
+        let admitted = Arc::clone(&receiver.borrow());
         match outcome {
             Ok(Reached::InClear(connection)) => {
                 self.is_direct_tls = false;
                 self.socket = Socket::Connected(connection);
-                self.partner.handle_connected(crate::random(), admitted, now);
+                self.partner.handle_connected(crate::random(), &admitted, now);
             }
             Ok(Reached::DirectTls(connection)) => {
                 self.is_direct_tls = true;
-                let peer = self.examine(&connection);
+                let peer = self.examine(&connection, receiver);
                 self.socket = Socket::Connected(connection);
-                self.partner.handle_connected_by_tls(&peer, crate::random(), admitted, now);
+                self.partner.handle_connected_by_tls(&peer, crate::random(), &admitted, now);
             }
             Err(failure) => self.partner.handle_connect_failed(failure, now),
         }
     }
 
-    fn examine(&mut self, connection: &Connection) -> PeerIdentity {
+    fn examine(
+        &mut self,
+        connection: &Connection,
+        admitted: &watch::Receiver<Arc<Admitted>>,
+    ) -> Certificate {
         let chain = connection.peer_certificates();
-        let peer = PeerIdentity::examine(chain, self.connector.trust(), UnixTime::now());
-        if let Err(reason) = peer.trust() {
-            tracing::debug!(partner = %self.pair.remote, %reason, "certificate not trusted");
-        }
-        self.partner.note_tls(Ok(TlsFacts {
-            version: connection.tls_version(),
-            names: peer.presented_names(NAMES_MAX),
-            trust: peer.trust().map_err(ToString::to_string),
-            is_named: peer.names(&self.pair.remote),
-        }));
+        let peer = Certificate::examine(chain, self.connector.trust(), admitted);
+        self.partner.note_tls(Ok(peer.facts(&self.pair.remote, connection.tls_version())));
         peer
     }
 
@@ -334,15 +330,15 @@ impl Driver {
     /// Carries out what the hub does not hear of.
     fn apply_here(&mut self, effect: PartnerEffect, admitted: &watch::Receiver<Arc<Admitted>>) {
         let admitted = Arc::clone(&admitted.borrow());
-        let (connector, remote) = (Arc::clone(&self.connector), self.pair.remote.clone());
+        let (connector, pair) = (Arc::clone(&self.connector), self.pair.clone());
         match effect {
             PartnerEffect::Locate => {
-                let locating = async move { connector.locate(&remote, &admitted).await };
+                let locating = async move { connector.locate(&pair.remote, &admitted).await };
                 self.socket = Socket::Locating(Box::pin(locating));
             }
             PartnerEffect::Connect(target, until) => {
                 self.socket = Socket::Connecting(Box::pin(async move {
-                    connector.connect(&remote, &target, &admitted, until).await
+                    connector.connect(&pair, &target, &admitted, until).await
                 }));
             }
             PartnerEffect::StartTls => self.start_tls(),
@@ -351,7 +347,7 @@ impl Driver {
                 self.answer_verifiers(&pair, &stream_id, verdict);
             }
             PartnerEffect::Attempted(record) => {
-                tracing::debug!(partner = %remote, steps = record.steps.len(), "an attempt is over");
+                tracing::debug!(partner = %pair.remote, steps = record.steps.len(), "an attempt is over");
             }
             PartnerEffect::Outcome(..) | PartnerEffect::Grant(_) | PartnerEffect::Report(_) => {}
         }
@@ -361,11 +357,11 @@ impl Driver {
     fn start_tls(&mut self) {
         let socket = std::mem::replace(&mut self.socket, Socket::None);
         let Socket::Connected(mut connection) = socket else { return };
-        let name = server_name(&self.pair.remote);
+        let DomainPair { local, remote } = self.pair.clone();
         let connector = Arc::clone(&self.connector);
         self.socket = Socket::Securing(Box::pin(async move {
             connection.progress(false).await?;
-            connection.connect_tls(connector.tls(), name?).await?;
+            connection.connect_tls(connector.tls(&local), server_name(&remote)?).await?;
             Ok(connection)
         }));
     }

@@ -173,7 +173,8 @@ mod tests {
             .with_no_client_auth();
         let trust = Arc::new(TrustAnchors::default());
         let servers = ["127.0.0.1:53".parse().unwrap()];
-        let connector = Connector::new(&servers, Duration::from_secs(1), tls, trust).unwrap();
+        let connector =
+            Connector::new(&servers, Duration::from_secs(1), &tls.into(), trust).unwrap();
         let (hub, _) = mpsc::channel(1);
         Pool::new(admitted, Arc::new(connector), hub)
     }

@@ -114,13 +114,13 @@ impl Stage {
         let romeo = Jid::parse(ROMEO).expect("the address is valid");
         let user = accounts::record(&romeo, PASSWORD, false).expect("the password will do");
         let loaded = Loaded {
-            dialback_secret: b"dialback-secret".to_vec(),
+            installation_secret: b"installation".to_vec(),
             users: vec![user],
             ..Loaded::default()
         };
         let policy = document::parse(POLICY).0.expect("the policy is sound");
         let policy = StartPolicy { version: 1, policy, to_store: None };
-        let seeds = [[1; 32], [2; 32], [3; 32], [4; 32]];
+        let seeds = [[1; 32], [2; 32], [3; 32], [4; 32], [5; 32]];
         let core = Core::restore(loaded, policy, settings, hello("frontend1"), seeds, now);
         let mut stage = Self {
             core,

@@ -15,6 +15,9 @@ use super::{GatewaySettings, Policy, ServedBy};
 /// The most partners, local domains or policies of a document.
 const ENTRIES_MAX: usize = 10_000;
 
+/// The most bytes of partners' authorities: they go to the edges in one frame, of 8 MiB at most.
+const AUTHORITIES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Reads a policy document; warnings come with the policy, errors instead of it.
 pub fn parse(text: &str) -> (Option<Policy>, Vec<Diagnostic>) {
     host::config::parse(text, read)
@@ -43,6 +46,12 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Policy> {
         if count > ENTRIES_MAX {
             return Err(root.error(key, format!("more than {ENTRIES_MAX} entries")));
         }
+    }
+    let authorities = partners.iter().flat_map(|partner| &partner.trust);
+    if authorities.map(|it| it.der.len()).sum::<usize>() > AUTHORITIES_BYTES_MAX {
+        let message =
+            format!("the `trust` of all entries has more than {AUTHORITIES_BYTES_MAX} bytes");
+        return Err(root.error("xmpp_partner", message));
     }
     let local_domains: BTreeMap<_, _> = local_domains.into_iter().collect();
     for name in next_hops.keys() {

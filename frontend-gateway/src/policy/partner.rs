@@ -1,5 +1,10 @@
 //! An XMPP partner: its domains, what its users may do, how its servers authenticate.
 
+use std::fmt;
+
+use bytes::Bytes;
+use host::tls::KeyPin;
+use sha2::{Digest, Sha256};
 use xmpp_proto::jid::Domain;
 
 /// What a partner's users may do (`lync.md` 1.4).
@@ -84,6 +89,22 @@ impl Route {
     pub const COUNT_MAX: usize = xmpp_proto::locate::TARGETS_MAX;
 }
 
+/// An authority of one partner's certificates.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Whom its certificate is about.
+    pub subject: String,
+    /// Its certificate.
+    pub der: Bytes,
+}
+
+/// Tells two of them apart in the words of a planned change.
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.subject, KeyPin(Sha256::digest(&self.der).into()))
+    }
+}
+
 /// A partner's record, after New-CsXmppAllowedPartner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XmppPartner {
@@ -111,6 +132,10 @@ pub struct XmppPartner {
     pub allow_any_port: bool,
     /// What may wait for a stream.
     pub queue: QueueLimits,
+    /// Authorities of its certificates, besides those of the edges.
+    pub trust: Vec<Authority>,
+    /// The keys of its certificates; none: any key will do.
+    pub pinned_keys: Vec<KeyPin>,
 }
 
 impl XmppPartner {

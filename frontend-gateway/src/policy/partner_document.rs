@@ -7,6 +7,7 @@ use xmpp_proto::jid::Domain;
 
 use super::document::{narrow, own};
 use super::partner::{Negotiation, PartnerType, QueueLimits, XmppPartner};
+use super::partner_trust;
 use super::route_document::routes;
 
 /// Reads a partner; `connections_max` counts where it does not say otherwise.
@@ -26,6 +27,8 @@ pub(super) fn partner(
     let allow_any_port = table.or("allow_any_port", false);
     let routes = routes(table, *allow_any_port.as_ref().unwrap_or(&true));
     let queue = table.table("queue", queue_limits);
+    let trust = partner_trust::authorities(table);
+    let pinned_keys = partner_trust::pinned_keys(table);
 
     let domain = own(table, "domain", domain?, "the domain of another entry", owners)?;
     let owned =
@@ -45,6 +48,8 @@ pub(super) fn partner(
         allow_private_addresses: allow_private_addresses?,
         allow_any_port: allow_any_port?,
         queue: queue?,
+        trust: trust?,
+        pinned_keys: pinned_keys?,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - [`cert`]: shows certificates of ours to the operator, and what of them needs care.
 //! - [`command`]: what the command lines share.
 //! - [`config`]: reads TOML and reports every error at once, with line and column.
 //! - [`exit`]: how a process ends, and its exit code.
@@ -11,6 +12,7 @@
 //! - [`socket`]: one TCP or TLS connection with its buffers.
 //! - [`tls`]: identities from files, TLS configurations, what a peer's certificate proves.
 
+pub mod cert;
 pub mod command;
 pub mod config;
 pub mod exit;

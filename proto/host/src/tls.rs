@@ -5,32 +5,44 @@
 //! exception: there a peer without the right role does not get through the handshake.
 
 mod answer;
+mod by_domain;
 mod details;
 mod files;
 mod identity;
 mod link_role;
+mod partner_trust;
 mod peer;
 mod renewal;
 mod replacement;
+mod revocation;
+#[cfg(test)]
+mod testing;
+mod trust;
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ResolvesServerCert;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
+    ServerConfig, SignatureScheme, version,
 };
 
 pub use answer::{Answer, Misfit};
+pub use by_domain::ByDomain;
 pub use details::Details;
-pub use files::IdentityFiles;
+pub use files::{FederationFiles, IdentityFiles};
 pub use identity::{Identity, IdentityError, OwnKey};
 pub use link_role::{link_client_config, link_server_config, peer_name};
-pub use peer::{PeerIdentity, TrustAnchors, Untrusted};
-pub use renewal::renew_on_hangup;
+pub use partner_trust::{KeyPin, NoPin, PartnerTrust};
+pub use peer::PeerIdentity;
+pub use renewal::Renewable;
 pub use replacement::{WriteError, write_new};
+pub use revocation::{ListDetails, RevocationLists};
+pub use trust::{NoAuthority, Purpose, TrustAnchors, Untrusted};
 
 /// Returns the one cryptographic provider of the process.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -47,11 +59,25 @@ pub struct SetupError(#[from] rustls::Error);
 /// A client certificate is asked for and any, or none, is let through; see [`PeerIdentity`].
 /// There is no resumption: a resumed connection would carry a proof that nobody checked again.
 pub fn federation_server_config(identity: &Identity) -> Result<ServerConfig, SetupError> {
+    federation_server(identity.resolver())
+}
+
+/// Makes the same for several identities: the peer sees the one that it asks for in its
+/// ClientHello (RFC 6066 s.3), or else the one of the domain that it named in the clear
+/// (RFC 6120 s.5.4.3.1), whose configuration it is.
+pub fn federation_server_configs(
+    identities: &ByDomain<Identity>,
+) -> Result<ByDomain<ServerConfig>, SetupError> {
+    let by_name = by_domain::ByServerName::new(identities);
+    identities.try_map(|identity| federation_server(Arc::new(by_name.or(identity))))
+}
+
+fn federation_server(shown: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, SetupError> {
     let provider = provider();
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
         .with_client_cert_verifier(Arc::new(ProofOfKeyOnly { provider }))
-        .with_cert_resolver(identity.resolver());
+        .with_cert_resolver(shown);
     without_resumption(&mut config);
     Ok(config)
 }
@@ -100,7 +126,13 @@ fn without_resumption(config: &mut ServerConfig) {
     config.send_tls13_tickets = 0;
 }
 
-/// Checks that the peer holds the key of the certificate it shows, and nothing more.
+/// A refusal within a handshake, which [`Untrusted::of_handshake`] finds again.
+fn refuse(reason: Untrusted) -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(reason))).into()
+}
+
+/// Checks that the peer holds the key of the certificate it shows, and that this check takes no
+/// longer than it should; nothing more.
 #[derive(Debug)]
 struct ProofOfKeyOnly {
     provider: Arc<CryptoProvider>,
@@ -109,12 +141,13 @@ struct ProofOfKeyOnly {
 impl ServerCertVerifier for ProofOfKeyOnly {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        trust::check_key(end_entity).map_err(refuse)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -154,10 +187,11 @@ impl ClientCertVerifier for ProofOfKeyOnly {
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        trust::check_key(end_entity).map_err(refuse)?;
         Ok(ClientCertVerified::assertion())
     }
 

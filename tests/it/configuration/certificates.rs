@@ -242,6 +242,107 @@ fn what_cannot_be_written_or_is_not_configured_is_said_and_nothing_changes() {
 }
 
 #[test]
+fn each_certificate_of_the_configuration_can_be_asked_for_and_installed() {
+    let test = "configuration::certificates::\
+        each_certificate_of_the_configuration_can_be_asked_for_and_installed";
+    in_namespace(test, |place| {
+        let desk = Desk::new(place);
+        let server = desk.ca.issue(&Leaf::server("second.example"), "second");
+        let client = Leaf::server("second.example").usage(Usage::Client);
+        desk.ca.issue(&client, "second-client");
+        let list = desk.ground.path("ca.crl");
+        let settings = format!(
+            "{}\ncrl = [\"{list}\"]\n[[xmpp.identity]]\ndomains = [\"second.example\"]\n\
+             certificate = \"DIR/second.pem\"\nkey = \"DIR/second.key\"\n\
+             client_certificate = \"DIR/second-client.pem\"\n\
+             client_key = \"DIR/second-client.key\"",
+            NAMES.1
+        );
+        desk.ca.revoke(&[], list.as_ref());
+        desk.ground.break_with(Document::Edge, &[(NAMES.0, &settings)]);
+        assert_said(&desk.ground.check(Document::Edge), RIGHT, &["no errors"]);
+
+        let which = ["--identity", "second.example"];
+        let text = desk.text_of(&desk.request(&which));
+        assert!(text.contains("DNS:sip.second.example, DNS:second.example\n"), "{text}");
+        let asked = ["--identity", "second.example", "--client"];
+        let request = desk.request(&asked);
+        assert!(desk.text_of(&request).contains("Authentication, TLS Web Client Authentication\n"));
+        let file = desk.ground.write_file("client.pem", desk.ca.sign(&request, &client).as_bytes());
+        let file = file.to_str().expect("the test's directory is UTF-8");
+        let wrong = desk.cert(&["install", file, "--identity", "second.example"]);
+        assert_said(&wrong, REFUSED, &["belongs to the key"]);
+        let said = desk.cert(&[&["install", file], asked.as_slice()].concat());
+        assert_said(&said, RIGHT, &["second-client.pem: valid until"]);
+        for (options, place) in [
+            (vec!["--client"], "`client_certificate` in [xmpp]"),
+            (vec!["--identity", "a.example"], "[[xmpp.identity]] with the domain a.example"),
+        ] {
+            let said = desk.cert(&[vec!["request"], options].concat());
+            assert_said(&said, CONFIGURATION, &[place]);
+        }
+        let all = ["xmpp: ", "second.example client: ", "xmpp.crl: ", "revoked  0 certificates"];
+        assert_said(&desk.cert(&["show"]), RIGHT, &all);
+
+        desk.ca.issue(&client, "second");
+        let problem = "xmpp.identity second.example: the certificate is not for servers";
+        assert_said(&desk.cert(&["show"]), REFUSED, &[problem]);
+        desk.ca.issue(&Leaf::server("second.example").serial(5), "second");
+        desk.ca.revoke(&[5], list.as_ref());
+        let problem =
+            "xmpp.identity second.example: the certificate was not accepted: it is revoked";
+        assert_said(&desk.cert(&["show"]), REFUSED, &[problem]);
+        fs::write(&list, "garbage").expect("it can be written");
+        assert_said(&desk.cert(&["show"]), INPUT, &["cannot read a revocation list"]);
+        assert_said(&desk.ground.check(Document::Edge), INPUT, &["ca.crl"]);
+        assert!(server.key.exists());
+    });
+}
+
+#[test]
+fn the_front_ends_certificates_are_shown_with_what_they_lack() {
+    let test = "configuration::certificates::\
+        the_front_ends_certificates_are_shown_with_what_they_lack";
+    in_namespace(test, |place| {
+        let desk = Desk::new(place);
+        desk.ca.issue(&Leaf::link("frontend", "fe1"), "frontend-link");
+        desk.ca.issue(&Leaf::server("contoso.example"), "home");
+        let show = || desk.ground.command(Document::Frontend, &["cert", "show"]);
+        let shown = [
+            "link: ",
+            "role     spiffe://isthmus/frontend/fe1",
+            "chain    1 certificates, below an authority that is trusted",
+            "link.trust: ",
+            "subject  CN=ca, until 2049-12-31",
+            "home: ",
+            "names    DNS contoso.example",
+        ];
+        assert_said(&show(), RIGHT, &shown);
+        for (leaf, file, problem) in [
+            (Leaf::link("edge", "e1"), "frontend-link", "link: it gives no frontend role"),
+            (
+                Leaf::link("frontend", "fe1").usage(Usage::Server),
+                "frontend-link",
+                "link: the certificate is not for clients: its usages are serverAuth",
+            ),
+            (
+                Leaf::link("frontend", "fe1").days_left(3),
+                "frontend-link",
+                "link: the certificate expires on",
+            ),
+        ] {
+            desk.ca.issue(&leaf, file);
+            assert_said(&show(), REFUSED, &[problem]);
+            desk.ca.issue(&Leaf::link("frontend", "fe1"), file);
+        }
+        desk.ca.issue(&Leaf::server("contoso.example").expired(), "home");
+        assert_said(&show(), REFUSED, &["home: the certificate has expired, on 2021-01-0"]);
+        desk.ground.write_file("home.pem", b"garbage");
+        assert_said(&show(), INPUT, &["cannot read a certificate"]);
+    });
+}
+
+#[test]
 fn what_is_missing_or_ends_soon_is_shown() {
     let test = "configuration::certificates::what_is_missing_or_ends_soon_is_shown";
     in_namespace(test, |place| {

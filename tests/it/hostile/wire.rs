@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
@@ -72,6 +74,12 @@ impl Wire {
             Transport::Client(stream) => stream.conn.alpn_protocol(),
             Transport::Server(stream) => stream.conn.alpn_protocol(),
         }
+    }
+
+    /// The certificate that a client showed, if it did.
+    pub(super) fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        let Transport::Server(stream) = &self.transport else { return None };
+        stream.conn.peer_certificates()?.first().cloned()
     }
 
     /// Begins TLS as the server.
@@ -181,9 +189,12 @@ pub(super) fn client_config(ca: &Path, identity: Option<&Identity>) -> Arc<Clien
     roots.add_parsable_certificates(certificates(ca));
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let config = match identity {
-        Some(identity) => builder
-            .with_client_auth_cert(certificates(&identity.certificate), key(identity))
-            .expect("the key is the certificate's"),
+        Some(identity) => {
+            // Whether it is the certificate's key is the other side's to find out.
+            let key = any_supported_type(&key(identity)).expect("it is a key");
+            let shown = CertifiedKey::new(certificates(&identity.certificate), key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
+        }
         None => builder.with_no_client_auth(),
     };
     Arc::new(config)

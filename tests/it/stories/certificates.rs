@@ -19,7 +19,7 @@ use tests::xmpp_user::XmppUser;
 /// What the edge's log says of each stream that opens.
 const OPENED: [&str; 2] = ["a stream to the partner is open", "a peer has proven its domain"];
 
-fn cert(place: &Place, arguments: &[&str]) -> Output {
+pub(super) fn cert(place: &Place, arguments: &[&str]) -> Output {
     let arguments = [&["cert"], arguments].concat();
     let output = run_command("edge-proxy", "edge", place.directory(), &arguments, "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -28,16 +28,22 @@ fn cert(place: &Place, arguments: &[&str]) -> Output {
 
 /// The certificate that a server which connects now is shown.
 fn shown() -> String {
+    shown_to(&["-xmpphost", "contoso.example"])
+}
+
+/// The same for one that names a domain in the clear, in the handshake, or both.
+pub(super) fn shown_to(names: &[&str]) -> String {
     let output = Command::new("openssl")
-        .args(["s_client", "-starttls", "xmpp-server", "-xmpphost", "contoso.example", "-connect"])
+        .args(["s_client", "-starttls", "xmpp-server", "-connect"])
         .arg(format!("{EDGE}:5269"))
+        .args(names)
         .stdin(Stdio::null())
         .output()
         .expect("openssl is installed");
     first_certificate(&String::from_utf8_lossy(&output.stdout))
 }
 
-fn installed(file: &Path) -> String {
+pub(super) fn installed(file: &Path) -> String {
     first_certificate(&fs::read_to_string(file).expect("it is there"))
 }
 
@@ -47,7 +53,7 @@ fn first_certificate(text: &str) -> String {
     base64.split_whitespace().collect()
 }
 
-fn exchange(juliet: &mut XmppUser, romeo: &mut SipUser, text: &str) {
+pub(super) fn exchange(juliet: &mut XmppUser, romeo: &mut SipUser, text: &str) {
     juliet.say(ROMEO_JID, text);
     romeo.expect_text(text, Deadline::after_s(40));
     assert_eq!(romeo.say(JULIET_URI, text).status, 200);

@@ -2,6 +2,8 @@
 
 use rcgen::{CertificateSigningRequestParams, KeyPair, SanType};
 
+use host::tls::Purpose;
+
 use super::{Names, Wish, der, parameters};
 use crate::config::CertificateNames;
 
@@ -12,7 +14,8 @@ fn wish(has_sip: bool, has_srv_ids: bool) -> Wish {
         host_names: parse(&["edge.contoso.example"]),
     };
     let more: Vec<_> = parse(&["conference.contoso.example", "Contoso.example"]);
-    Wish { names: Names::new(&names, &more, has_sip), is_rsa: false, has_srv_ids }
+    let names = Names::new(&names, &more, has_sip);
+    Wish { names, is_rsa: false, has_srv_ids, purpose: Purpose::Server }
 }
 
 #[test]

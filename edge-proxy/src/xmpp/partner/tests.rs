@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use host::tls::PartnerTrust;
 use link::wire::{Bounced, stream_report};
 use xmpp_proto::jid::Domain;
 use xmpp_proto::limits::StreamLimits;
@@ -76,6 +77,7 @@ fn admitted(queue: QueueLimits) -> Admitted {
         allow_any_port: false,
         keep_alive: true,
         queue,
+        trust: PartnerTrust::default(),
     };
     Admitted {
         streams: Admission {

@@ -7,7 +7,8 @@ use xmpp_proto::jid::Domain;
 
 use super::details::Details;
 use super::identity::OwnKey;
-use super::peer::{PeerIdentity, TrustAnchors, Untrusted};
+use super::peer::PeerIdentity;
+use super::trust::{Purpose, TrustAnchors, Untrusted};
 
 /// RFC 7468 s.2: characters of a line.
 const PEM_LINE_CHARACTERS: usize = 64;
@@ -38,9 +39,14 @@ pub enum Misfit {
     /// Its validity has not begun.
     #[error("it is not valid before {0}")]
     NotYetValid(String),
-    /// It may be shown by clients, or by nobody on a connection.
-    #[error("it is not for servers: its usages are {0}")]
-    NotForServers(String),
+    /// It may be shown by others, or by nobody on a connection.
+    #[error("it is not for {}: its usages are {usages}", purpose.word())]
+    WrongUsage {
+        /// Who is to show it.
+        purpose: Purpose,
+        /// What it is for.
+        usages: String,
+    },
     /// A domain that it must name.
     #[error("it does not name {0}")]
     DomainMissing(Domain),
@@ -50,7 +56,7 @@ pub enum Misfit {
 }
 
 impl Answer {
-    /// Arranges what came and checks it: it belongs to `key`, is valid `now`, for servers, names
+    /// Arranges what came and checks it: it belongs to `key`, is valid `now`, for `purpose`, names
     /// each of `domains`, and peers that trust `anchors` would accept it.
     ///
     /// # Errors
@@ -59,6 +65,7 @@ impl Answer {
         came: &[CertificateDer<'static>],
         key: &OwnKey,
         domains: &[Domain],
+        purpose: Purpose,
         anchors: &TrustAnchors,
         now: UnixTime,
     ) -> Result<Self, Vec<Misfit>> {
@@ -73,10 +80,10 @@ impl Answer {
         if details.is_not_yet_valid(now) {
             misfits.push(Misfit::NotYetValid(first_day));
         }
-        if !details.is_for_servers() {
-            misfits.push(Misfit::NotForServers(details.usages.join(", ")));
+        if !details.is_for(purpose) {
+            misfits.push(Misfit::WrongUsage { purpose, usages: details.usages.join(", ") });
         }
-        let leaf = PeerIdentity::examine(&chain, anchors, now);
+        let leaf = PeerIdentity::examine_as(purpose, &chain, anchors, now);
         let trust = leaf.trust().err().cloned();
         let has_unknown_issuer = trust == Some(Untrusted::UnknownIssuer);
         if let Some(untrusted) = trust.filter(|_| misfits.is_empty() && !has_unknown_issuer) {
@@ -93,24 +100,29 @@ impl Answer {
 
     /// Writes the chain, and nothing else of what came.
     pub fn pem(&self) -> String {
-        let mut text = String::new();
-        for certificate in &self.chain {
-            text.push_str("-----BEGIN CERTIFICATE-----\n");
-            for (index, character) in BASE64.encode(certificate).chars().enumerate() {
-                if index > 0 && index % PEM_LINE_CHARACTERS == 0 {
-                    text.push('\n');
-                }
-                text.push(character);
-            }
-            text.push_str("\n-----END CERTIFICATE-----\n");
-        }
-        text
+        pem(&self.chain)
     }
 
     /// Returns whether the leaf names the domain.
     pub fn names(&self, domain: &Domain) -> bool {
         self.leaf.names(domain)
     }
+}
+
+/// Writes certificates.
+pub(super) fn pem(chain: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for certificate in chain {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        for (index, character) in BASE64.encode(certificate).chars().enumerate() {
+            if index > 0 && index % PEM_LINE_CHARACTERS == 0 {
+                text.push('\n');
+            }
+            text.push(character);
+        }
+        text.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    text
 }
 
 /// Puts the certificate of the key first, and each issuer after what it issued, as peers want it;

@@ -8,7 +8,8 @@ use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::identity::{IdentityError, certificates};
-use super::peer::{DNS_SRV, NAMES_MAX, XMPP_ADDR, text};
+use super::peer::{DNS_SRV, XMPP_ADDR, text};
+use super::trust::{NAMES_MAX, Purpose};
 
 const DAY_S: i64 = 24 * 60 * 60;
 
@@ -24,6 +25,7 @@ pub struct Details {
     /// The extended key usages; empty where the certificate may be used for anything.
     pub usages: Vec<String>,
     is_for_servers: bool,
+    is_for_clients: bool,
     subject_der: Vec<u8>,
     issuer_der: Vec<u8>,
     not_before: ASN1Time,
@@ -35,14 +37,15 @@ impl Details {
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let san = certificate.subject_alternative_name().ok()?;
-        let usage = certificate.extended_key_usage().ok()?;
+        let usage = certificate.extended_key_usage().ok()?.map(|usage| usage.value);
         let names = san.iter().flat_map(|san| &san.value.general_names);
         Some(Self {
             subject: printable(&certificate.subject().to_string()),
             issuer: printable(&certificate.issuer().to_string()),
             names: names.take(NAMES_MAX).map(name).collect(),
-            usages: usage.iter().flat_map(|usage| usages(usage.value)).collect(),
-            is_for_servers: usage.is_none_or(|usage| usage.value.any || usage.value.server_auth),
+            usages: usage.iter().flat_map(|usage| usages(usage)).collect(),
+            is_for_servers: usage.is_none_or(|usage| usage.any || usage.server_auth),
+            is_for_clients: usage.is_none_or(|usage| usage.any || usage.client_auth),
             subject_der: certificate.subject().as_raw().to_vec(),
             issuer_der: certificate.issuer().as_raw().to_vec(),
             not_before: certificate.validity().not_before,
@@ -58,9 +61,17 @@ impl Details {
         certificates("a certificate", path)
     }
 
-    /// Returns whether a server may show it.
-    pub fn is_for_servers(&self) -> bool {
-        self.is_for_servers
+    /// Returns whether its usages allow the purpose.
+    pub const fn is_for(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Server => self.is_for_servers,
+            Purpose::Client => self.is_for_clients,
+        }
+    }
+
+    /// Returns when its validity ends, in seconds since 1970.
+    pub fn expires_at_s(&self) -> i64 {
+        self.not_after.timestamp()
     }
 
     /// Returns whether it was issued by the holder of this other one, by their names.
@@ -85,9 +96,17 @@ impl Details {
 
     /// Returns the first and the last day of its validity, in UTC, as `2026-01-31`.
     pub fn validity(&self) -> (String, String) {
-        let day = |time: ASN1Time| time.to_datetime().date().to_string();
-        (day(self.not_before), day(self.not_after))
+        (day_of(self.not_before), day_of(self.not_after))
     }
+}
+
+fn day_of(time: ASN1Time) -> String {
+    time.to_datetime().date().to_string()
+}
+
+/// Returns the day of a moment, in UTC, as `2026-01-31`.
+pub(super) fn day(time: UnixTime) -> String {
+    ASN1Time::from_timestamp(seconds(time)).map_or_else(|_| "an unknown day".to_owned(), day_of)
 }
 
 fn seconds(now: UnixTime) -> i64 {
@@ -130,6 +149,6 @@ fn name(general_name: &GeneralName<'_>) -> String {
 }
 
 /// Shows a text of somebody else's on the operator's terminal without obeying it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { char::REPLACEMENT_CHARACTER } else { it }).collect()
 }

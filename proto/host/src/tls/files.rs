@@ -30,6 +30,28 @@ impl IdentityFiles {
     }
 }
 
+/// The files of what partners see: where they connect, and perhaps others where we connect.
+///
+/// Public authorities issue no more certificates for clients; partners who insist on one need
+/// another, of another authority.
+#[derive(Clone, Debug)]
+pub struct FederationFiles {
+    /// Shown to those who connect.
+    pub server: IdentityFiles,
+    /// Shown to those we connect to; without them, the same.
+    pub client: Option<IdentityFiles>,
+}
+
+impl FederationFiles {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be read, or when two do not go together.
+    pub fn load(&self) -> Result<Identity, IdentityError> {
+        Identity::of_files(self.clone())
+    }
+}
+
 impl TrustAnchors {
     /// Reads the authorities of PEM files.
     ///

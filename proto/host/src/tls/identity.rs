@@ -12,13 +12,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 
+use super::details::Details;
+use super::files::{FederationFiles, IdentityFiles};
+
 /// A certificate or key that cannot be used. The operator must change a file.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file cannot be read or holds no such PEM block.
     #[error("cannot read {what} from {path}: {reason}", path = path.display())]
     Unreadable {
-        /// "a certificate", "a private key" or "CA certificates".
+        /// "a certificate", "a private key", "CA certificates" or "a revocation list".
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -38,31 +41,46 @@ pub enum IdentityError {
     },
 }
 
-/// The chain and key that we present.
+/// The chain and key that we present; perhaps others where we connect.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    certificate: PathBuf,
-    key: PathBuf,
+    files: Arc<FederationFiles>,
     resolver: Arc<Resolver>,
 }
 
 impl Identity {
     /// Reads the chain (leaf first) and its key from PEM files; further keys are passed over.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let current = ArcSwap::new(read(certificate, key)?);
-        let resolver = Arc::new(Resolver { current });
-        Ok(Self { certificate: certificate.into(), key: key.into(), resolver })
+        let server = IdentityFiles { certificate: certificate.into(), key: key.into() };
+        Self::of_files(FederationFiles { server, client: None })
     }
 
-    /// Reads the files again; on an error the identity in use stays.
+    /// Reads those for partners that connect, and those for partners that we connect to.
+    pub(super) fn of_files(files: FederationFiles) -> Result<Self, IdentityError> {
+        let current = ArcSwap::from_pointee(Shown::read(&files)?);
+        Ok(Self { files: Arc::new(files), resolver: Arc::new(Resolver { current }) })
+    }
+
+    /// Reads the files again; on an error all that is in use stays.
     pub fn reload(&self) -> Result<(), IdentityError> {
-        self.resolver.current.store(read(&self.certificate, &self.key)?);
+        self.resolver.current.store(Arc::new(Shown::read(&self.files)?));
         Ok(())
     }
 
     /// Returns the name that the certificate gives its holder in a role of the link.
     pub fn name_in(&self, role: Role) -> Option<String> {
-        super::peer_name(Some(&self.resolver.current.load().cert), role)
+        super::peer_name(Some(&self.resolver.server().cert), role)
+    }
+
+    /// Returns each certificate's file, with what the leaf in use says.
+    pub fn leaves(&self) -> Vec<(PathBuf, Details)> {
+        let shown = self.resolver.current.load();
+        let server = (&self.files.server, &shown.server);
+        let client = self.files.client.as_ref().map(|files| (files, &shown.client));
+        let leaf = |(files, pair): (&IdentityFiles, &Arc<CertifiedKey>)| {
+            Some((files.certificate.clone(), Details::read(pair.cert.first()?)?))
+        };
+        [Some(server), client].into_iter().flatten().filter_map(leaf).collect()
     }
 
     pub(super) fn resolver(&self) -> Arc<Resolver> {
@@ -70,14 +88,36 @@ impl Identity {
     }
 }
 
+/// The pairs in use, replaced together.
+#[derive(Debug)]
+struct Shown {
+    server: Arc<CertifiedKey>,
+    client: Arc<CertifiedKey>,
+}
+
+impl Shown {
+    fn read(files: &FederationFiles) -> Result<Self, IdentityError> {
+        let pair = |files: &IdentityFiles| read(&files.certificate, &files.key);
+        let server = pair(&files.server)?;
+        let client = files.client.as_ref().map(pair).transpose()?;
+        Ok(Self { client: client.unwrap_or_else(|| Arc::clone(&server)), server })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Resolver {
-    current: ArcSwap<CertifiedKey>,
+    current: ArcSwap<Shown>,
+}
+
+impl Resolver {
+    pub(super) fn server(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.load().server)
+    }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(self.server())
     }
 }
 
@@ -87,7 +127,7 @@ impl ResolvesClientCert for Resolver {
         _issuers: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(Arc::clone(&self.current.load().client))
     }
 
     fn has_certs(&self) -> bool {

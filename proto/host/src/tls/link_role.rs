@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::identity::Identity;
-use super::peer::{TrustAnchors, Untrusted};
+use super::trust::{TrustAnchors, Untrusted};
 use super::{ProofOfKeyOnly, SetupError, provider};
 
 /// Why a certificate does not open the link.

@@ -1,108 +1,29 @@
 //! What a federation peer's certificate proves: a trusted chain, and the names in it.
 
-use std::path::Path;
-
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
 use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use xmpp_proto::jid::Domain;
 use xmpp_proto::stream::PeerCertificate;
 
-use super::identity::{IdentityError, certificates};
-
-/// The longest chain that is looked at, in certificates and in bytes.
-const CHAIN_CERTIFICATES_MAX: usize = 8;
-const CHAIN_BYTES_MAX: usize = 32 * 1024;
-
-/// The most subject alternative names that are looked at; hosting providers use many.
-pub(super) const NAMES_MAX: usize = 256;
+use super::details::Details;
+use super::partner_trust::{KeyPin, PartnerTrust};
+use super::trust::{NAMES_MAX, Purpose, TrustAnchors, Untrusted};
 
 // id-on-xmppAddr and id-on-dnsSRV: RFC 6120 s.13.7.1.4, RFC 4985.
 pub(super) const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
 pub(super) const DNS_SRV: &str = "1.3.6.1.5.5.7.8.7";
-
-/// The certificate authorities that peers are checked against.
-#[derive(Clone, Debug, Default)]
-pub struct TrustAnchors {
-    anchors: Vec<TrustAnchor<'static>>,
-}
-
-impl TrustAnchors {
-    /// Adds the certificates of a PEM file.
-    pub fn add_file(&mut self, path: &Path) -> Result<(), IdentityError> {
-        for certificate in certificates("CA certificates", path)? {
-            let anchor = anchor_from_trusted_cert(&certificate).map_err(|error| {
-                IdentityError::Unreadable {
-                    what: "CA certificates",
-                    path: path.into(),
-                    reason: error.to_string(),
-                }
-            })?;
-            self.anchors.push(anchor.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Adds the authorities that the operating system trusts; returns how many there were.
-    pub fn add_system(&mut self) -> usize {
-        let before = self.anchors.len();
-        // One odd certificate in the system's store must not take the others away.
-        let found = rustls_native_certs::load_native_certs().certs;
-        let anchors = found.iter().filter_map(|der| anchor_from_trusted_cert(der).ok());
-        self.anchors.extend(anchors.map(|anchor| anchor.to_owned()));
-        self.anchors.len() - before
-    }
-
-    pub(super) fn verify(
-        &self,
-        chain: &[CertificateDer<'_>],
-        usage: KeyUsage,
-        now: UnixTime,
-    ) -> Result<(), Untrusted> {
-        let (leaf, intermediates) = chain.split_first().ok_or(Untrusted::NoCertificate)?;
-        let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
-        if chain.len() > CHAIN_CERTIFICATES_MAX || bytes > CHAIN_BYTES_MAX {
-            return Err(Untrusted::ChainTooLong);
-        }
-        let invalid = |error: webpki::Error| match error {
-            webpki::Error::UnknownIssuer => Untrusted::UnknownIssuer,
-            error => Untrusted::Invalid(error.to_string()),
-        };
-        let algorithms = super::provider().signature_verification_algorithms.all;
-        EndEntityCert::try_from(leaf)
-            .map_err(invalid)?
-            .verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, None, None)
-            .map_err(invalid)?;
-        Ok(())
-    }
-}
-
-/// Why a chain is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Untrusted {
-    /// The peer showed none.
-    #[error("no certificate was presented")]
-    NoCertificate,
-    /// More than is looked at.
-    #[error(
-        "the chain is longer than {CHAIN_CERTIFICATES_MAX} certificates or {CHAIN_BYTES_MAX} bytes"
-    )]
-    ChainTooLong,
-    /// No path to an authority that we know.
-    #[error("the certificate was not accepted: UnknownIssuer")]
-    UnknownIssuer,
-    /// Expired, wrong usage, or a bad signature.
-    #[error("the certificate was not accepted: {0}")]
-    Invalid(String),
-}
 
 /// What a peer established in its TLS handshake.
 #[derive(Clone, Debug)]
 pub struct PeerIdentity {
     trust: Result<(), Untrusted>,
     names: Vec<Name>,
+    key: Option<KeyPin>,
+    /// The chain, kept only where other authorities might accept it.
+    unproven: Vec<CertificateDer<'static>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,9 +44,63 @@ impl PeerIdentity {
     /// The chain must be good for `serverAuth` whichever side connected: public authorities
     /// issue nothing else, and a certificate for clients alone is none for a server.
     pub fn examine(chain: &[CertificateDer<'_>], anchors: &TrustAnchors, now: UnixTime) -> Self {
-        let trust = anchors.verify(chain, KeyUsage::server_auth(), now);
-        let names = chain.first().map(|leaf| names_in(leaf)).unwrap_or_default();
-        Self { trust, names }
+        Self::examine_as(Purpose::Server, chain, anchors, now)
+    }
+
+    /// Examines a chain for a purpose.
+    pub fn examine_as(
+        purpose: Purpose,
+        chain: &[CertificateDer<'_>],
+        anchors: &TrustAnchors,
+        now: UnixTime,
+    ) -> Self {
+        let trust = anchors.verify(chain, purpose, now);
+        let (names, key) = chain.first().map(|leaf| read_leaf(leaf)).unwrap_or_default();
+        let is_unproven = trust.as_ref().err().is_some_and(Untrusted::is_about_issuer);
+        let unproven = chain.iter().filter(|_| is_unproven);
+        let unproven = unproven.map(|it| it.clone().into_owned()).collect();
+        Self { trust, names, key, unproven }
+    }
+
+    /// Returns whether the chain is trusted where it speaks for one partner, or why not; `ours`
+    /// are the anchors that it was examined with.
+    pub fn trust_as(
+        &self,
+        partner: &PartnerTrust,
+        ours: &TrustAnchors,
+        now: UnixTime,
+    ) -> Result<(), Untrusted> {
+        let is_pinned = self.key.is_some_and(|key| partner.pins.contains(&key));
+        if !partner.pins.is_empty() && !is_pinned {
+            // What is wrong with it, or that there is none, tells more.
+            let other = self.trust.as_ref().err().filter(|reason| !reason.is_about_issuer());
+            return Err(other.cloned().unwrap_or(Untrusted::KeyNotPinned));
+        }
+        match &self.trust {
+            Err(reason) if reason.is_about_issuer() && is_pinned => self.check_leaf(now),
+            Err(reason) if reason.is_about_issuer() && !partner.anchors.is_empty() => {
+                let anchors = &partner.anchors.anchors;
+                ours.verify_below(anchors, &self.unproven, Purpose::Server, now)
+            }
+            trust => trust.clone(),
+        }
+    }
+
+    /// Checks what the leaf says of itself, where no authority is asked.
+    fn check_leaf(&self, now: UnixTime) -> Result<(), Untrusted> {
+        let malformed = || Untrusted::Invalid("malformed".to_owned());
+        let leaf = self.unproven.first().and_then(Details::read).ok_or_else(malformed)?;
+        let (first_day, last_day) = leaf.validity();
+        if leaf.is_expired(now) {
+            return Err(Untrusted::Expired(last_day));
+        }
+        if leaf.is_not_yet_valid(now) {
+            return Err(Untrusted::NotYetValid(first_day));
+        }
+        match leaf.is_for(Purpose::Server) {
+            true => Ok(()),
+            false => Err(Untrusted::WrongUsage(leaf.usages.join(", "))),
+        }
     }
 
     /// Returns whether the chain is trusted, or why not.
@@ -185,8 +160,9 @@ fn dns_matches(pattern: &str, domain: &str) -> bool {
     }
 }
 
-fn names_in(leaf: &CertificateDer<'_>) -> Vec<Name> {
-    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+/// Returns the names of a leaf, and the digest of its key.
+fn read_leaf(leaf: &CertificateDer<'_>) -> (Vec<Name>, Option<KeyPin>) {
+    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Default::default() };
     let mut names = Vec::new();
     for extension in certificate.extensions() {
         let ParsedExtension::SubjectAlternativeName(san) = extension.parsed_extension() else {
@@ -194,7 +170,8 @@ fn names_in(leaf: &CertificateDer<'_>) -> Vec<Name> {
         };
         names.extend(san.general_names.iter().take(NAMES_MAX).filter_map(name));
     }
-    names
+    let key = Sha256::digest(certificate.public_key().raw);
+    (names, Some(KeyPin(key.into())))
 }
 
 fn name(general_name: &GeneralName<'_>) -> Option<Name> {

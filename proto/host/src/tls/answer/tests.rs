@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use xmpp_proto::jid::Domain;
 
 use super::{Answer, Misfit};
-use crate::tls::{OwnKey, TrustAnchors, Untrusted};
+use crate::tls::{OwnKey, Purpose, TrustAnchors, Untrusted};
 
 /// A root, an issuer below it, and a key that waits for its certificate.
 struct Ground {
@@ -61,7 +61,7 @@ impl Ground {
     fn examine(&self, came: &[&CertificateDer<'static>]) -> Result<Answer, Vec<Misfit>> {
         let came: Vec<_> = came.iter().map(|it| (*it).clone()).collect();
         let domains = [domain("contoso.example")];
-        Answer::examine(&came, &self.key, &domains, &self.anchors, UnixTime::now())
+        Answer::examine(&came, &self.key, &domains, Purpose::Server, &self.anchors, UnixTime::now())
     }
 }
 
@@ -107,7 +107,7 @@ fn every_misfit_of_a_certificate_is_said() {
     };
     let expired = Misfit::Expired("2021-01-01".into());
     let early = Misfit::NotYetValid("4000-01-01".into());
-    let client = Misfit::NotForServers("clientAuth".into());
+    let client = Misfit::WrongUsage { purpose: Purpose::Server, usages: "clientAuth".into() };
     let client_only = vec![ExtendedKeyUsagePurpose::ClientAuth];
     assert_eq!(misfits(&|it| it.not_after = date_time_ymd(2021, 1, 1)), from_ref(&expired));
     assert_eq!(misfits(&|it| it.not_before = date_time_ymd(4000, 1, 1)), [early]);
