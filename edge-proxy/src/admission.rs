@@ -143,7 +143,7 @@ impl Admitted {
             Negotiation::Optional => SaslTerms::Optional,
             Negotiation::NotSupported => SaslTerms::NotSupported,
         };
-        let terms = StreamTerms { sasl, dialback: wire.dialback };
+        let terms = StreamTerms { sasl, dialback: wire.dialback, bidi: wire.bidi };
         let partner = Arc::new(Partner {
             name,
             connections_max: wire.connection_limit as usize,

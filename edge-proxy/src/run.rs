@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::connect::Connector;
 use crate::hub::{Dispatch, Hub, Settling};
 use crate::hub_driver::{self, HubInput, HubSender, Outlets};
-use crate::xmpp::inbound::{InboundCommand, Surroundings};
+use crate::xmpp::inbound::Surroundings;
 use crate::xmpp::listener::{Registry, listen};
 use crate::xmpp::pool::Pool;
 
@@ -164,8 +164,10 @@ impl Edge {
         let waiting = Waiting::from([("link", NO_FRONTEND.to_owned())]);
         let (ready, readiness) = watch::channel(waiting);
         let (hub, inputs) = hub_driver::inputs();
-        let pool = Pool::new(admitted.clone(), Arc::new(self.connector), hub.clone());
         let registry = Registry::default();
+        let connector = Arc::new(self.connector);
+        let (admissions, attachment) = (admitted.clone(), attached.clone());
+        let pool = Pool::new(admissions, attachment, connector, hub.clone(), registry.clone());
         let outlets = EdgeOutlets {
             admit,
             attach,
@@ -262,7 +264,7 @@ struct EdgeOutlets {
 
 impl Outlets for EdgeOutlets {
     fn settled(&mut self, settling: Settling, outcome: Result<(), Bounced>) {
-        self.registry.send(settling.stream, InboundCommand::Settled(settling.index, outcome));
+        self.registry.settled(settling, outcome);
     }
 
     fn dispatch(&mut self, dispatch: Dispatch) {

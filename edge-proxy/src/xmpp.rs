@@ -4,6 +4,7 @@
 //! machine and hands the stanza to the hub, which a front end settles; the machine acknowledges.
 //! The phases of a stanza to a partner: the hub dispatches it to [`pool`], the [`partner`]'s queue
 //! holds it until [`outbound`] has a stream, and the peer's confirmation is its outcome.
+//! A bidirectional stream (XEP-0288) does both, whoever opened it.
 
 pub mod attempt;
 pub(crate) mod certificate;
@@ -15,3 +16,4 @@ pub mod partner;
 pub mod pool;
 pub mod queue;
 mod report;
+mod unsettled;

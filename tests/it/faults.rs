@@ -31,6 +31,8 @@ struct Run {
     strike: fn(&Place, &mut World, &mut Users, &Self) -> Vec<u64>,
     faults_each: u64,
     with_acks: bool,
+    /// Whether one stream carries both directions.
+    with_bidi: bool,
     edge: Edge,
 }
 
@@ -141,6 +143,7 @@ fn survive(name: &str, run: &Run) {
         let mut world = start(place, &setup, Situation::Certified, |prosody| {
             let prosody = COLLEAGUES.iter().fold(prosody, |it, name| it.user(name, PASSWORD));
             let prosody = prosody.quiet();
+            let prosody = if run.with_bidi { prosody.with_bidi() } else { prosody };
             if run.with_acks { prosody } else { prosody.without_stream_management() }
         });
         let mut users = Users::connect(place, &world);
@@ -241,6 +244,7 @@ fn nothing_accepted_vanishes() {
         strike: kill_and_cut,
         faults_each: 5,
         with_acks: true,
+        with_bidi: false,
         edge: Edge::Runs,
     };
     survive("nothing_accepted_vanishes", &run);
@@ -253,6 +257,7 @@ fn nothing_accepted_vanishes_where_the_partner_has_no_acks() {
         strike: kill_and_cut,
         faults_each: 2,
         with_acks: false,
+        with_bidi: false,
         edge: Edge::Runs,
     };
     survive("nothing_accepted_vanishes_where_the_partner_has_no_acks", &run);
@@ -265,6 +270,7 @@ fn nothing_accepted_vanishes_when_the_edge_is_restarted() {
         strike: restart_the_edge,
         faults_each: 2,
         with_acks: true,
+        with_bidi: false,
         edge: Edge::IsRestarted,
     };
     survive("nothing_accepted_vanishes_when_the_edge_is_restarted", &run);
@@ -277,7 +283,34 @@ fn nothing_vanishes_when_the_edge_is_killed() {
         strike: kill_the_edge,
         faults_each: 3,
         with_acks: true,
+        with_bidi: false,
         edge: Edge::IsKilled,
     };
     survive("nothing_vanishes_when_the_edge_is_killed", &run);
+}
+
+#[test]
+fn nothing_accepted_vanishes_where_one_stream_carries_both_directions() {
+    let run = Run {
+        count: 600,
+        strike: kill_and_cut,
+        faults_each: 2,
+        with_acks: true,
+        with_bidi: true,
+        edge: Edge::Runs,
+    };
+    survive("nothing_accepted_vanishes_where_one_stream_carries_both_directions", &run);
+}
+
+#[test]
+fn nothing_accepted_vanishes_when_the_edge_of_such_streams_is_restarted() {
+    let run = Run {
+        count: 400,
+        strike: restart_the_edge,
+        faults_each: 2,
+        with_acks: true,
+        with_bidi: true,
+        edge: Edge::IsRestarted,
+    };
+    survive("nothing_accepted_vanishes_when_the_edge_of_such_streams_is_restarted", &run);
 }

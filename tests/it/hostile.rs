@@ -1,5 +1,6 @@
 //! What hostile and broken peers get from the running processes, and that others notice nothing.
 
+mod bidi;
 mod certificates;
 mod corpus;
 mod delivery;

@@ -1,6 +1,7 @@
 //! What users of both sides see, through both processes, with real peers.
 
 mod away;
+mod bidi;
 mod certificates;
 mod devices;
 mod direct_tls;

@@ -34,6 +34,7 @@ pub struct Setup {
     has_stream_management: bool,
     requires_certificates: bool,
     has_direct_tls: bool,
+    has_bidi: bool,
     log_level: &'static str,
     users: Vec<(String, String)>,
 }
@@ -48,6 +49,7 @@ impl Setup {
             has_stream_management: true,
             requires_certificates: situation != Situation::Unrelated,
             has_direct_tls: false,
+            has_bidi: false,
             log_level: "debug",
             users: Vec::new(),
         }
@@ -74,6 +76,12 @@ impl Setup {
     /// Lets servers begin with TLS on port 5270 (XEP-0368).
     pub fn with_direct_tls(mut self) -> Self {
         self.has_direct_tls = true;
+        self
+    }
+
+    /// Lets one stream carry both directions (XEP-0288).
+    pub fn with_bidi(mut self) -> Self {
+        self.has_bidi = true;
         self
     }
 
@@ -118,6 +126,7 @@ impl Setup {
     fn configuration(&self, directory: &Path, identity: &Identity, trusted: &Path) -> String {
         let Self { domain, address, requires_certificates, log_level, .. } = self;
         let stream_management = if self.has_stream_management { r#""smacks","# } else { "" };
+        let bidi = if self.has_bidi { r#""s2s_bidi","# } else { "" };
         let direct_tls = if self.has_direct_tls { "5270" } else { "" };
         let (data, certificate) = (directory.join("data"), &identity.certificate);
         let key = &identity.key;
@@ -130,7 +139,7 @@ data_path = {data:?}
 certificates = {directory:?}
 plugin_paths = {{}}
 modules_enabled = {{
-  {stream_management}
+  {stream_management} {bidi}
   "dialback", "disco", "iq", "message", "offline", "ping", "presence", "roster", "s2s",
   "s2s_auth_certs", "saslauth", "tls", "posix",
 }}

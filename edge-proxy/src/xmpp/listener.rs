@@ -1,4 +1,4 @@
-//! Accepts connections of partners' servers, within limits, and knows all their streams.
+//! Accepts connections of partners' servers, within limits, and knows all streams that bring stanzas.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::socket::Connection;
+use link::wire::Bounced;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -13,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 use xmpp_proto::jid::Domain;
 
 use super::inbound::{InboundCommand, Surroundings, drive};
+use super::outbound::PartnerCommand;
 use crate::admission::Partner;
+use crate::hub::Settling;
 
 /// Connections of one address that have not proven a domain.
 const UNPROVEN_PER_ADDRESS_MAX: usize = 50;
 
-/// All streams that peers opened. Clones share them.
+/// All streams that peers opened, and those of ours that bring stanzas. Clones share them.
 #[derive(Clone, Default)]
 pub struct Registry {
     // A lock, because streams, listeners and hub all look here; it is held for one look-up.
@@ -30,6 +33,8 @@ pub struct Registry {
 struct Streams {
     last_number: u64,
     senders: BTreeMap<u64, mpsc::UnboundedSender<InboundCommand>>,
+    /// The streams of ours that bring stanzas too.
+    outbound: BTreeMap<u64, mpsc::WeakUnboundedSender<PartnerCommand>>,
     unproven: BTreeMap<IpAddr, usize>,
     partners: BTreeMap<Domain, usize>,
 }
@@ -44,12 +49,47 @@ pub struct Registration {
     commands: mpsc::UnboundedReceiver<InboundCommand>,
 }
 
+/// The place of a stream of ours in the registry; dropping it gives the place up.
+pub struct OutboundPlace {
+    registry: Registry,
+    number: u64,
+}
+
+impl OutboundPlace {
+    /// Returns the number of the stream.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for OutboundPlace {
+    fn drop(&mut self) {
+        self.registry.streams.lock().outbound.remove(&self.number);
+    }
+}
+
 impl Registry {
-    /// Tells a stream something; one that has ended does not hear it.
-    pub fn send(&self, number: u64, command: InboundCommand) {
-        if let Some(sender) = self.streams.lock().senders.get(&number) {
-            let _ = sender.send(command);
+    /// Tells a stream the outcome of a stanza; one that has ended does not hear it.
+    pub fn settled(&self, settling: Settling, outcome: Result<(), Bounced>) {
+        let Settling { stream, index } = settling;
+        let streams = self.streams.lock();
+        if let Some(sender) = streams.senders.get(&stream) {
+            let _ = sender.send(InboundCommand::Settled(index, outcome));
+        } else if let Some(sender) = streams.outbound_of(stream) {
+            let _ = sender.send(PartnerCommand::Settled { stream, index, outcome });
         }
+    }
+
+    /// Gives a stream of ours that brings stanzas a number; their outcomes go to `commands`.
+    pub fn register_outbound(
+        &self,
+        commands: mpsc::WeakUnboundedSender<PartnerCommand>,
+    ) -> OutboundPlace {
+        let mut streams = self.streams.lock();
+        streams.last_number += 1;
+        let number = streams.last_number;
+        streams.outbound.insert(number, commands);
+        OutboundPlace { registry: self.clone(), number }
     }
 
     /// Tells every stream to close.
@@ -59,12 +99,12 @@ impl Registry {
         }
     }
 
-    /// Returns how many streams there are.
+    /// Returns how many streams of peers there are.
     pub fn count(&self) -> usize {
         *self.count.borrow()
     }
 
-    /// Waits until there is no stream.
+    /// Waits until there is no stream of a peer.
     pub async fn all_ended(&self) {
         // The registry holds the sender itself.
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
@@ -160,6 +200,10 @@ impl Drop for Registration {
 }
 
 impl Streams {
+    fn outbound_of(&self, number: u64) -> Option<mpsc::UnboundedSender<PartnerCommand>> {
+        self.outbound.get(&number)?.upgrade()
+    }
+
     fn forget_unproven(&mut self, address: IpAddr) {
         if let Some(count) = self.unproven.get_mut(&address) {
             *count -= 1;

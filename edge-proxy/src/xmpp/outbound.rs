@@ -1,12 +1,12 @@
 //! Drives one partner: looks it up, connects, and carries bytes between the stream and the socket.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use host::socket::Connection;
+use link::wire::Bounced;
 use link::wire::stream_report::{Direction, State};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -14,14 +14,21 @@ use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
 
 use super::certificate::{self, Certificate};
 use super::failure::Failure;
-use super::inbound::InboundCommand;
-use super::partner::{Located, Partner, PartnerEffect, Tried};
+use super::inbound::{InboundCommand, Load};
+use super::listener::Registry;
+use super::partner::{Carried, Partner, PartnerEffect};
 use super::queue::Ticket;
 use super::report::count_established;
 use crate::admission::Admitted;
 use crate::connect::{Connector, Reached, server_name};
 use crate::hub::Inbound;
 use crate::hub_driver::{HubInput, HubSender};
+
+mod arrivals;
+mod socket;
+
+use arrivals::Arrivals;
+use socket::{Progress, Socket};
 
 /// What is asked of a partner's driver.
 #[derive(Debug)]
@@ -36,8 +43,31 @@ pub enum PartnerCommand {
     BarrierAnswer {
         /// The id of the iq.
         id: String,
-        /// The iq, and the stream to tell that it is settled.
-        stanza: Option<(Box<Inbound>, mpsc::UnboundedSender<InboundCommand>)>,
+        /// The iq.
+        stanza: Option<Box<Inbound>>,
+    },
+    /// A stream that the partner opened carries our stanzas too.
+    Offer {
+        /// Our number of the stream.
+        stream: u64,
+        /// Where they go.
+        commands: mpsc::UnboundedSender<InboundCommand>,
+    },
+    /// Something became of what that stream carries.
+    Carried {
+        /// Our number of the stream.
+        stream: u64,
+        /// What.
+        carried: Carried,
+    },
+    /// A stanza that a stream of ours brought has its outcome.
+    Settled {
+        /// Our number of the stream.
+        stream: u64,
+        /// The stanza's number on the stream.
+        index: u64,
+        /// Delivered, or why not.
+        outcome: Result<(), Bounced>,
     },
     /// Close the stream.
     Close,
@@ -48,16 +78,32 @@ pub enum PartnerCommand {
 /// How long that may take.
 const OUTCOMES_WAIT: Duration = Duration::from_secs(2);
 
+/// What a driver needs of the edge.
+#[derive(Clone)]
+pub struct Reach {
+    /// What may be admitted.
+    pub admitted: watch::Receiver<Arc<Admitted>>,
+    /// Whether a front end is attached.
+    pub attached: watch::Receiver<bool>,
+    /// How partners are found and connected to.
+    pub connector: Arc<Connector>,
+    /// Where stanzas and outcomes go.
+    pub hub: HubSender,
+    /// All streams that bring stanzas.
+    pub registry: Registry,
+    /// What is left of connections runs here.
+    pub tasks: TaskTracker,
+}
+
 /// Drives the partner until [`PartnerCommand::End`], or until the sender of commands is gone;
-/// `tasks` run what is left of its connections.
+/// `own` is that sender.
 pub async fn drive(
     pair: DomainPair,
     mut commands: mpsc::UnboundedReceiver<PartnerCommand>,
-    mut admitted: watch::Receiver<Arc<Admitted>>,
-    connector: Arc<Connector>,
-    hub: HubSender,
-    tasks: TaskTracker,
+    own: mpsc::WeakUnboundedSender<PartnerCommand>,
+    reach: Reach,
 ) {
+    let Reach { mut admitted, mut attached, connector, hub, registry, tasks } = reach;
     let partner = Partner::new(pair.clone(), &admitted.borrow_and_update(), crate::draw);
     let mut driver = Driver {
         pair,
@@ -65,6 +111,9 @@ pub async fn drive(
         socket: Socket::None,
         is_direct_tls: false,
         verifiers: Vec::new(),
+        ways: BTreeMap::new(),
+        arrivals: Arrivals::new(registry.clone(), own),
+        registry,
         connector,
         hub,
         tasks,
@@ -77,6 +126,9 @@ pub async fn drive(
         }
         let due = [driver.partner.poll_timeout(), driver.leaving.deadline()];
         let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
+        let is_attached = *attached.borrow();
+        let reading =
+            !driver.partner.is_bidirectional() || is_attached && driver.arrivals.has_room();
         tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => {
@@ -88,7 +140,7 @@ pub async fn drive(
                 }
                 None => return,
             },
-            progress = driver.socket.progress() => driver.handle_progress(progress, &admitted),
+            progress = driver.socket.progress(reading) => driver.handle_progress(progress, &admitted),
             changed = admitted.changed() => {
                 if changed.is_err() {
                     return;
@@ -96,7 +148,14 @@ pub async fn drive(
                 let admitted = Arc::clone(&admitted.borrow_and_update());
                 driver.partner.handle_admission(&admitted, Instant::now());
             }
-            () = crate::sleep_until(due) => driver.partner.handle_timeout(Instant::now()),
+            _ = attached.changed(), if !is_attached => {}
+            () = crate::sleep_until(due) => {
+                let now = Instant::now();
+                if !reading {
+                    driver.partner.handle_reading_paused(now);
+                }
+                driver.partner.handle_timeout(now);
+            }
         }
     }
 }
@@ -108,6 +167,10 @@ struct Driver {
     /// Whether the connection began with TLS.
     is_direct_tls: bool,
     verifiers: Vec<(VerifyRequest, mpsc::UnboundedSender<InboundCommand>)>,
+    /// The streams of the partner that carry our stanzas.
+    ways: BTreeMap<u64, mpsc::UnboundedSender<InboundCommand>>,
+    arrivals: Arrivals,
+    registry: Registry,
     connector: Arc<Connector>,
     hub: HubSender,
     tasks: TaskTracker,
@@ -133,53 +196,6 @@ impl Leaving {
     }
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-enum Socket {
-    None,
-    Locating(Work<Result<Located, Failure>>),
-    Connecting(Work<(Tried, Result<Reached, Failure>)>),
-    Connected(Connection),
-    Securing(Work<std::io::Result<Connection>>),
-}
-
-enum Progress {
-    Located(Result<Located, Failure>),
-    Tried(Tried, Result<Reached, Failure>),
-    Secured(Connection),
-    TlsFailed(std::io::Error),
-    Bytes(Bytes),
-    Lost,
-}
-
-impl Socket {
-    fn tls_version(&self) -> Option<u16> {
-        match self {
-            Self::Connected(connection) => connection.tls_version(),
-            Self::None | Self::Locating(_) | Self::Connecting(_) | Self::Securing(_) => None,
-        }
-    }
-
-    async fn progress(&mut self) -> Progress {
-        match self {
-            Self::None => std::future::pending().await,
-            Self::Locating(locating) => Progress::Located(locating.await),
-            Self::Connecting(connecting) => {
-                let (tried, outcome) = connecting.await;
-                Progress::Tried(tried, outcome)
-            }
-            Self::Securing(securing) => match securing.await {
-                Ok(connection) => Progress::Secured(connection),
-                Err(error) => Progress::TlsFailed(error),
-            },
-            Self::Connected(connection) => match connection.progress(true).await {
-                Ok(bytes) if !bytes.is_empty() => Progress::Bytes(bytes),
-                Ok(_) | Err(_) => Progress::Lost,
-            },
-        }
-    }
-}
-
 impl Driver {
     async fn handle_command(&mut self, command: PartnerCommand) {
         let now = Instant::now();
@@ -193,18 +209,21 @@ impl Driver {
                 self.partner.verify(request, now);
             }
             PartnerCommand::BarrierAnswer { id, stanza } => {
-                let answered = self.partner.handle_barrier_answer(&id, now);
-                match stanza {
-                    Some((inbound, stream)) if answered => {
-                        let settled = InboundCommand::Settled(inbound.settling.index, Ok(()));
-                        // The stream may have ended in the meantime.
-                        let _ = stream.send(settled);
-                    }
-                    Some((inbound, _)) => {
-                        let _ = self.hub.send(HubInput::Stanza(*inbound)).await;
-                    }
-                    None => {}
+                self.handle_barrier_answer(id, stanza, now).await;
+            }
+            PartnerCommand::Offer { stream, commands } => {
+                self.ways.insert(stream, commands);
+                self.partner.handle_offer(stream, now);
+            }
+            PartnerCommand::Carried { stream, carried } => {
+                if let Carried::Ended { .. } = carried {
+                    self.ways.remove(&stream);
                 }
+                self.partner.handle_carried(stream, carried, now);
+            }
+            PartnerCommand::Settled { stream, index, outcome } => {
+                let settlement = self.arrivals.settle(stream, index, outcome);
+                self.handle_settlement(settlement, now);
             }
             PartnerCommand::Close => self.partner.close(now),
             PartnerCommand::End => self.leaving = Leaving::Waiting(now + OUTCOMES_WAIT),
@@ -216,7 +235,7 @@ impl Driver {
     fn leave(&mut self, now: Instant) -> bool {
         match self.leaving {
             Leaving::No => return false,
-            Leaving::Waiting(until) if self.partner.is_busy() && now < until => return false,
+            Leaving::Waiting(until) if self.is_busy() && now < until => return false,
             Leaving::Waiting(_) => {
                 self.leaving = Leaving::Closing;
                 self.partner.close(now);
@@ -224,6 +243,11 @@ impl Driver {
             Leaving::Closing => {}
         }
         !self.partner.has_stream()
+    }
+
+    /// Returns whether an outcome may soon come of something, in either direction.
+    fn is_busy(&self) -> bool {
+        self.partner.is_busy() || !self.arrivals.is_empty()
     }
 
     fn handle_progress(&mut self, progress: Progress, receiver: &watch::Receiver<Arc<Admitted>>) {
@@ -251,6 +275,7 @@ impl Driver {
                 self.partner.handle_disconnect(Disconnect::TlsFailed, now);
             }
             Progress::Bytes(bytes) => self.partner.handle_bytes(&bytes, &admitted, now),
+            Progress::Written => {}
             Progress::Lost => {
                 self.socket = Socket::None;
                 self.partner.handle_disconnect(Disconnect::Lost, now);
@@ -307,9 +332,16 @@ impl Driver {
                 | PartnerEffect::Connect(..)
                 | PartnerEffect::StartTls
                 | PartnerEffect::Disconnect
+                | PartnerEffect::Carry { .. }
+                | PartnerEffect::Bounce(_)
                 | PartnerEffect::Verdict(..)
                 | PartnerEffect::Attempted(_) => {
                     self.apply_here(effect, admitted);
+                    continue;
+                }
+                PartnerEffect::Received(received) => {
+                    let admitted = Arc::clone(&admitted.borrow());
+                    self.handle_received(*received, &admitted).await;
                     continue;
                 }
                 PartnerEffect::Outcome(id, outcome) => HubInput::Outcome { id, outcome },
@@ -342,14 +374,31 @@ impl Driver {
                 }));
             }
             PartnerEffect::StartTls => self.start_tls(),
-            PartnerEffect::Disconnect => self.disconnect(),
+            PartnerEffect::Disconnect => {
+                self.arrivals.end_stream();
+                self.disconnect();
+            }
+            PartnerEffect::Carry { stream, token, bytes } => {
+                let load = Load { pair, token, bytes };
+                if let Some(way) = self.ways.get(&stream) {
+                    // Of one that has ended we are told, and what it did not get.
+                    let _ = way.send(InboundCommand::Carry(load));
+                }
+            }
+            PartnerEffect::Bounce(reply) => {
+                let settlement = self.arrivals.bounce(reply);
+                self.handle_settlement(settlement, Instant::now());
+            }
             PartnerEffect::Verdict(pair, stream_id, verdict) => {
                 self.answer_verifiers(&pair, &stream_id, verdict);
             }
             PartnerEffect::Attempted(record) => {
                 tracing::debug!(partner = %pair.remote, steps = record.steps.len(), "an attempt is over");
             }
-            PartnerEffect::Outcome(..) | PartnerEffect::Grant(_) | PartnerEffect::Report(_) => {}
+            PartnerEffect::Received(_)
+            | PartnerEffect::Outcome(..)
+            | PartnerEffect::Grant(_)
+            | PartnerEffect::Report(_) => {}
         }
     }
 

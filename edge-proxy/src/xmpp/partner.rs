@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use link::wire::StreamReport;
 use link::wire::stream_report::Direction;
 use xmpp_proto::locate::Target;
 use xmpp_proto::stanza::error::StanzaCondition;
@@ -39,11 +40,14 @@ mod back_off;
 mod connecting;
 mod delivery;
 mod effect;
+mod ways;
 
 use attempt::Attempt;
 use back_off::BackOff;
 use delivery::queue_limits;
 pub use effect::{Located, PartnerEffect, Tried};
+pub use ways::Carried;
+use ways::Way;
 
 /// The pause before a key that is to be verified makes us connect again, whatever the wait: who
 /// connects to us in a partner's name must not make us knock at its door all the time.
@@ -60,6 +64,7 @@ pub struct Partner {
     state: State,
     last_token: u64,
     tickets: BTreeMap<u64, Queued>,
+    ways: Vec<Way>,
     unconfirmed_bytes: usize,
     /// Keys to verify that no stream has an answer to yet.
     verifications: Vec<VerifyRequest>,
@@ -104,6 +109,7 @@ impl Partner {
             state: State::Idle,
             last_token: 0,
             tickets: BTreeMap::new(),
+            ways: Vec::new(),
             unconfirmed_bytes: 0,
             verifications: Vec::new(),
             attempt: None,
@@ -128,6 +134,7 @@ impl Partner {
         }
         self.establishment_max = admitted.limits.establishment_max;
         self.left.clear();
+        self.leave_bidirectional_streams(admitted, now);
         match (&self.state, self.limits) {
             (_, None) => {
                 let text = format!("{} is no longer a federation partner", self.pair.remote);
@@ -154,7 +161,9 @@ impl Partner {
             let text = format!("{} is not a federation partner", self.pair.remote);
             return self.bounce(ticket, StanzaCondition::Forbidden, text, false);
         };
-        if let State::BackingOff { refusal: Some(failure), .. } = &self.state {
+        if let State::BackingOff { refusal: Some(failure), .. } = &self.state
+            && self.usable_way().is_none()
+        {
             let (condition, text) = (failure.condition(), failure.sentence(&self.pair.remote));
             return self.bounce(ticket, condition, text, false);
         }
@@ -261,7 +270,9 @@ impl Partner {
     /// Returns whether something is on its way that an outcome may soon come of.
     pub fn is_busy(&self) -> bool {
         let nothing_waits = self.queue.is_empty() && self.tickets.is_empty();
-        !nothing_waits && !matches!(self.state, State::Idle | State::BackingOff { .. })
+        let is_still =
+            nothing_waits || matches!(self.state, State::Idle | State::BackingOff { .. });
+        !is_still || self.way_in_use().is_some()
     }
 
     /// Returns whether there is a stream, open or becoming so.
@@ -316,6 +327,12 @@ impl Partner {
                 InitiatingEvent::Verdict { pair, stream_id, verdict } => {
                     self.handle_verdict(pair, stream_id, verdict);
                 }
+                InitiatingEvent::Stanza(stanza) => {
+                    self.effects.push_back(PartnerEffect::Received(stanza));
+                }
+                InitiatingEvent::Bounce(reply) => {
+                    self.effects.push_back(PartnerEffect::Bounce(reply));
+                }
                 InitiatingEvent::Closed(reason) => self.handle_closed(&reason, now),
             }
         }
@@ -344,7 +361,11 @@ impl Partner {
     ) {
         let remote = &self.pair.remote;
         let label = proof.label();
-        tracing::info!(partner = %remote, proof = label, ?confirmation, "a stream to the partner is open");
+        let bidirectional = self.is_bidirectional();
+        tracing::info!(
+            partner = %remote, proof = label, ?confirmation, bidirectional,
+            "a stream to the partner is open"
+        );
         if !peer_proven {
             metrics::counter!("edge_xmpp_peers_unproven_total").increment(1);
             tracing::warn!(partner = %remote, "peer unproven: its certificate does not verify");
@@ -364,7 +385,7 @@ impl Partner {
         // Which TLS it has, the driver knows.
         let tls = StreamTls::default();
         let report = report::established(pair, Direction::Outbound, number, proof, tls);
-        self.effects.push_back(PartnerEffect::Report(report));
+        self.effects.push_back(PartnerEffect::Report(StreamReport { bidirectional, ..report }));
     }
 
     fn handle_closed(&mut self, reason: &CloseReason, now: Instant) {
@@ -385,7 +406,10 @@ impl Partner {
         if !matches!(reason.cause, CloseCause::ConnectionLost | CloseCause::TlsFailed) {
             self.farewell = stream.poll_transmit();
         }
-        self.take_back(&mut stream, &text);
+        let left = stream.take_unconfirmed().into_iter();
+        let left = left.filter_map(|it| Some((self.tickets.remove(&it.token)?, it.written)));
+        let left = left.collect();
+        self.take_back(left, &text);
         if was_open {
             let report = report::closed(&self.pair, Direction::Outbound, self.established, text);
             self.effects.push_back(PartnerEffect::Report(report));

@@ -11,7 +11,10 @@ use xmpp_proto::limits::Limits;
 use xmpp_proto::stream::DomainPair;
 use xmpp_proto::xml::{parse_document, write_stanza};
 
-use super::outbound::{PartnerCommand, drive};
+use super::inbound::InboundCommand;
+use super::listener::Registry;
+use super::outbound::{PartnerCommand, Reach, drive};
+use super::partner::Carried;
 use super::queue::Ticket;
 use crate::admission::Admitted;
 use crate::connect::Connector;
@@ -27,11 +30,13 @@ pub const WAITING_ERROR_BYTES_MAX: usize = 1024 * 1024;
 pub struct Pool {
     // A lock, because streams and hub both send; it is held for one look-up at a time.
     drivers: Arc<Mutex<BTreeMap<DomainPair, Handle>>>,
-    tasks: TaskTracker,
-    admitted: watch::Receiver<Arc<Admitted>>,
-    connector: Arc<Connector>,
-    hub: HubSender,
+    /// Streams that peers offered while nothing was to be sent to them; locked inside the other.
+    offers: Arc<Mutex<BTreeMap<DomainPair, Vec<Offer>>>>,
+    reach: Reach,
 }
+
+/// A stream that a peer opened and that carries our stanzas too: its number, and where they go.
+type Offer = (u64, mpsc::UnboundedSender<InboundCommand>);
 
 /// Where a driver takes its commands from.
 #[derive(Clone)]
@@ -44,10 +49,49 @@ impl Pool {
     /// Makes an empty pool.
     pub fn new(
         admitted: watch::Receiver<Arc<Admitted>>,
+        attached: watch::Receiver<bool>,
         connector: Arc<Connector>,
         hub: HubSender,
+        registry: Registry,
     ) -> Self {
-        Self { drivers: Arc::default(), tasks: TaskTracker::new(), admitted, connector, hub }
+        let tasks = TaskTracker::new();
+        let reach = Reach { admitted, attached, connector, hub, registry, tasks };
+        Self { drivers: Arc::default(), offers: Arc::default(), reach }
+    }
+
+    /// Offers a stream that a peer opened to the driver of a pair; none is started for that.
+    pub fn offer(
+        &self,
+        pair: &DomainPair,
+        stream: u64,
+        commands: mpsc::UnboundedSender<InboundCommand>,
+    ) {
+        let drivers = self.drivers.lock();
+        match drivers.get(pair) {
+            Some(driver) => {
+                let _ = driver.commands.send(PartnerCommand::Offer { stream, commands });
+            }
+            None => {
+                self.offers.lock().entry(pair.clone()).or_default().push((stream, commands));
+            }
+        }
+    }
+
+    /// Tells the driver that a stream was offered to what became of a stanza, or of the stream.
+    pub fn carried(&self, pair: &DomainPair, stream: u64, carried: Carried) {
+        let drivers = self.drivers.lock();
+        if let Some(driver) = drivers.get(pair) {
+            let _ = driver.commands.send(PartnerCommand::Carried { stream, carried });
+            return;
+        }
+        let mut offers = self.offers.lock();
+        if let Some(of_pair) = offers.get_mut(pair) {
+            // Nothing was sent on it, so that this is its end.
+            of_pair.retain(|(offered, _)| *offered != stream);
+            if of_pair.is_empty() {
+                offers.remove(pair);
+            }
+        }
     }
 
     /// Hands a command to the driver of a pair, which is started if there is none.
@@ -82,13 +126,16 @@ impl Pool {
         if let Some(driver) = drivers.get(pair) {
             return Some(driver.clone());
         }
-        if self.tasks.is_closed() {
+        let Reach { tasks, .. } = &self.reach;
+        if tasks.is_closed() {
             return None;
         }
         let (commands, received) = mpsc::unbounded_channel();
-        let (admitted, connector) = (self.admitted.clone(), Arc::clone(&self.connector));
-        let (hub, tasks) = (self.hub.clone(), self.tasks.clone());
-        self.tasks.spawn(drive(pair.clone(), received, admitted, connector, hub, tasks));
+        for (stream, carrier) in self.offers.lock().remove(pair).into_iter().flatten() {
+            let _ = commands.send(PartnerCommand::Offer { stream, commands: carrier });
+        }
+        let own = commands.downgrade();
+        tasks.spawn(drive(pair.clone(), received, own, self.reach.clone()));
         let error_room = Arc::new(Semaphore::new(WAITING_ERROR_BYTES_MAX));
         let driver = Handle { commands, error_room };
         drivers.insert(pair.clone(), driver.clone());
@@ -114,7 +161,7 @@ impl Pool {
                 });
                 let outcome = HubInput::Outcome { id: dispatch.id, outcome };
                 // The hub waits for nobody, so that there is room or there will be.
-                let hub = self.hub.clone();
+                let hub = self.reach.hub.clone();
                 tokio::spawn(async move { hub.send(outcome).await });
             }
         }
@@ -129,7 +176,7 @@ impl Pool {
 
     /// Tells every driver to end, once what is on its way has its outcome.
     pub fn end(&self) {
-        self.tasks.close();
+        self.reach.tasks.close();
         for driver in self.drivers.lock().values() {
             let _ = driver.commands.send(PartnerCommand::End);
         }
@@ -137,7 +184,7 @@ impl Pool {
 
     /// Waits until every driver has ended, and its connection; [`Pool::end`] comes before.
     pub async fn all_ended(&self) {
-        self.tasks.wait().await;
+        self.reach.tasks.wait().await;
     }
 
     /// Tells every driver of an answer to a ping.
@@ -161,11 +208,12 @@ mod tests {
     use xmpp_proto::jid::Domain;
     use xmpp_proto::stream::DomainPair;
 
-    use super::{Pool, WAITING_ERROR_BYTES_MAX};
+    use super::{Pool, Registry, WAITING_ERROR_BYTES_MAX};
     use crate::admission::Admitted;
     use crate::connect::Connector;
 
     fn pool(admitted: watch::Receiver<Arc<Admitted>>) -> Pool {
+        let (_, attached) = watch::channel(true);
         let tls = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -176,7 +224,7 @@ mod tests {
         let connector =
             Connector::new(&servers, Duration::from_secs(1), &tls.into(), trust).unwrap();
         let (hub, _) = mpsc::channel(1);
-        Pool::new(admitted, Arc::new(connector), hub)
+        Pool::new(admitted, attached, Arc::new(connector), hub, Registry::default())
     }
 
     // One thread: the driver runs only where the test waits.

@@ -46,6 +46,7 @@ fn partner(partner: &XmppPartner) -> wire::Partner {
         queue_age_ms_max: partner.queue.age_s_max * 1000,
         routes: partner.routes.iter().map(route).collect(),
         allow_any_port: partner.allow_any_port,
+        bidi: partner.bidi,
         trust_anchors: partner.trust.iter().map(|authority| authority.der.clone()).collect(),
         pinned_keys: partner.pinned_keys.iter().map(|pin| pin.0.to_vec().into()).collect(),
     }

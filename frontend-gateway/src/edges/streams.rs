@@ -28,6 +28,7 @@ struct Stream {
     proof: Proof,
     tls_version: u32,
     direct_tls: bool,
+    bidirectional: bool,
     since: Instant,
 }
 
@@ -41,6 +42,7 @@ impl Streams {
                     proof: report.proof(),
                     tls_version: report.tls_version,
                     direct_tls: report.direct_tls,
+                    bidirectional: report.bidirectional,
                     since: now.checked_sub(age).unwrap_or(now),
                 };
                 if self.listed.len() < LISTED_MAX || self.listed.contains_key(&key) {
@@ -76,6 +78,10 @@ impl Streams {
                 0x0303 => "TLS 1.2",
                 0x0304 => "TLS 1.3",
                 _ => "TLS unknown",
+            };
+            let direction = match stream.bidirectional {
+                true => format!("{direction}, both ways"),
+                false => direction.to_owned(),
             };
             let direct = if stream.direct_tls { "direct " } else { "" };
             let DomainPair { local, remote } = pair;

@@ -68,6 +68,16 @@ fn an_attached_edge_is_shown_with_its_streams_until_they_end() {
              open for 5 s",
         ]
     );
+    let bidirectional =
+        StreamReport { bidirectional: true, ..report(Direction::Inbound, 8, State::Open) };
+    edges.handle_report(EDGE, pair(), &bidirectional, clock.now.instant);
+    assert_eq!(
+        lines(&edges, &clock)[2],
+        "  inbound, both ways\tcontoso.example\tfabrikam.example\tSASL EXTERNAL\tTLS 1.3\t\
+         open for 0 s"
+    );
+    let ended = report(Direction::Inbound, 8, State::Closed);
+    edges.handle_report(EDGE, pair(), &ended, clock.now.instant);
     let closed = report(Direction::Outbound, 7, State::Closed);
     edges.handle_report(EDGE, pair(), &closed, clock.now.instant);
     assert_eq!(lines(&edges, &clock).len(), 2);

@@ -122,6 +122,8 @@ pub struct XmppPartner {
     pub dialback: bool,
     /// Whether silence on a stream is followed by a check that the peer lives.
     pub keep_alive: bool,
+    /// Whether one stream may carry the stanzas of both directions (XEP-0288).
+    pub bidi: bool,
     /// Connections with this partner.
     pub connections_max: u32,
     /// Where its servers are; DNS is asked for them only if there is none.

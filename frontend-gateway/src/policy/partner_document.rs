@@ -22,6 +22,7 @@ pub(super) fn partner(
     let partner_type = partner_type(table);
     let negotiation = negotiation(table);
     let keep_alive = table.or("keep_alive", true);
+    let bidi = table.or("bidi", true);
     let connections_max = table.number("connection_limit", 1..=10_000, connections_max.into());
     let allow_private_addresses = table.or("allow_private_addresses", false);
     let allow_any_port = table.or("allow_any_port", false);
@@ -43,6 +44,7 @@ pub(super) fn partner(
         sasl,
         dialback,
         keep_alive: keep_alive?,
+        bidi: bidi?,
         connections_max: narrow(connections_max?),
         routes: routes?,
         allow_private_addresses: allow_private_addresses?,

@@ -36,8 +36,10 @@ pub const VERSION: &str = "jabber:iq:version";
 pub const LAST_ACTIVITY: &str = "jabber:iq:last";
 /// Data forms, as disco#info carries them (XEP-0128).
 pub const DATA_FORM: &str = "jabber:x:data";
-/// Bidirectional streams (XEP-0288), which are not negotiated.
+/// Bidirectional streams (XEP-0288).
 pub const BIDI: &str = "urn:xmpp:bidi";
+/// The stream feature of bidirectional streams (XEP-0288 s.2.1).
+pub const BIDI_FEATURE: &str = "urn:xmpp:features:bidi";
 /// The namespace that the prefix `xml` is bound to.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
 /// The namespace that the prefix `xmlns` is bound to.

@@ -4,7 +4,8 @@
 //! its stanzas and answers for our dialback keys. [`InitiatingStream`] is the end of a connection
 //! of ours; it authenticates us, carries our stanzas and asks about the keys of others. Stanzas
 //! flow from the initiating to the receiving entity alone (RFC 6120 s.4.5), so two servers that
-//! talk to each other hold one of each.
+//! talk to each other hold one of each; unless they have agreed on a bidirectional stream
+//! (XEP-0288), which carries the stanzas of both.
 //!
 //! # Driving a machine
 //!
@@ -19,12 +20,15 @@
 
 mod admission;
 mod close;
+mod confirming;
 mod dialback;
 mod error;
 mod features;
 mod header;
 mod identifier;
 mod initiating;
+mod intake;
+mod outbox;
 mod receiving;
 mod sasl;
 mod stream_management;
@@ -33,11 +37,14 @@ mod wire;
 
 pub use admission::{Admission, PeerCertificate, Proof, SaslTerms, StreamTerms};
 pub use close::{CloseCause, CloseReason};
+pub use confirming::Confirmation;
 pub use dialback::{DialbackSecret, DialbackSecrets, DomainPair, Verdict, VerifyRequest};
 pub use error::{PeerStreamError, StreamCondition};
 pub use header::HeaderError;
-pub use initiating::{Confirmation, InitiatingEvent, InitiatingStream, SendError, Unconfirmed};
-pub use receiving::{ReceivedStanza, ReceivingEvent, ReceivingStream};
+pub use initiating::{InitiatingEvent, InitiatingStream, SendError};
+pub use intake::ReceivedStanza;
+pub use outbox::Unconfirmed;
+pub use receiving::{ReceivingEvent, ReceivingStream};
 pub use sasl::SaslCondition;
 
 /// What became of a connection outside of the stream.

@@ -281,7 +281,9 @@ fn drain_receiving(
         let Some(event) = stream.poll_event() else { return };
         match event {
             // Whether the clear text was seen before TLS began depends on how it was cut.
-            ReceivingEvent::StartTls | ReceivingEvent::Authenticated { .. } => {}
+            ReceivingEvent::StartTls
+            | ReceivingEvent::Authenticated { .. }
+            | ReceivingEvent::Delivered { .. } => {}
             ReceivingEvent::VerifyDialback(request) => {
                 observed.say(format!("verify {}", request.pair.remote));
                 let (pair, id) = (request.pair, request.stream_id);
@@ -419,7 +421,7 @@ impl PeerCertificate for Names {
 
 fn admission() -> Admission {
     let domain = |name| Domain::parse(name).unwrap();
-    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true };
+    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: true };
     Admission {
         local_domains: ["gw.example", "other-hosted.example"].map(domain).into(),
         partners: BTreeMap::from(

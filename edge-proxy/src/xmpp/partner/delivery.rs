@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use link::wire::Bounced;
 use xmpp_proto::stanza::error::StanzaCondition;
-use xmpp_proto::stream::{DomainPair, InitiatingStream, SendError};
+use xmpp_proto::stream::{DomainPair, SendError};
 
 use super::attempt::Attempt;
 use super::{Partner, PartnerEffect, State};
@@ -14,6 +14,9 @@ use crate::xmpp::queue::{Queued, Ticket};
 impl Partner {
     /// Sends what waits, or sees to it that there will be a stream.
     pub(super) fn proceed(&mut self, now: Instant) {
+        if let Some(way) = self.usable_way() {
+            return self.proceed_on(way);
+        }
         match &mut self.state {
             State::Open(stream) => {
                 let bytes_max = self.limits.map_or(0, |limits| limits.bytes_max);
@@ -31,7 +34,7 @@ impl Partner {
                             // The bytes are the stream's now; the ticket is kept for the outcome.
                             self.tickets.insert(token, queued);
                         }
-                        Err(SendError::QueueFull | SendError::Ended) => {
+                        Err(SendError::QueueFull | SendError::Ended | SendError::NotCarried) => {
                             return self.queue.put_back(queued);
                         }
                     }
@@ -51,10 +54,10 @@ impl Partner {
 
     /// Takes back what the stream had not confirmed: what was not written waits again; what was
     /// may have arrived, and is not sent twice.
-    pub(super) fn take_back(&mut self, stream: &mut InitiatingStream, reason: &str) {
-        for unconfirmed in stream.take_unconfirmed().into_iter().rev() {
-            let Some(queued) = self.take_ticket(unconfirmed.token) else { continue };
-            if unconfirmed.written {
+    pub(super) fn take_back(&mut self, left: Vec<(Queued, bool)>, reason: &str) {
+        for (queued, written) in left.into_iter().rev() {
+            self.unconfirmed_bytes -= queued.bytes.len();
+            if written {
                 let condition = StanzaCondition::RemoteServerTimeout;
                 let text = format!("{} may not have got the message: {reason}", self.pair.remote);
                 self.bounce(queued.ticket, condition, text, true);

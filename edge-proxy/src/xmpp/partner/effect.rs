@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use link::wire::{Bounced, StreamReport};
 use xmpp_proto::locate::Target;
-use xmpp_proto::stream::{DomainPair, Verdict};
+use xmpp_proto::stream::{DomainPair, ReceivedStanza, Verdict};
+use xmpp_proto::xml::Element;
 
 use crate::xmpp::attempt::{AttemptRecord, TriedAddress};
 use crate::xmpp::failure::Phase;
@@ -23,6 +25,22 @@ pub enum PartnerEffect {
     StartTls,
     /// The connection is to be closed, once all is written.
     Disconnect,
+    /// A stanza goes on a stream that the partner opened; answer with
+    /// [`Partner::handle_carried`](super::Partner::handle_carried).
+    Carry {
+        /// The stream, as it was offered.
+        stream: u64,
+        /// What the answer calls the stanza.
+        token: u64,
+        /// The stanza as it goes on a stream.
+        bytes: Bytes,
+    },
+    /// Our stream has brought a stanza of the partner; answer, in order, with
+    /// [`Partner::acknowledge`](super::Partner::acknowledge).
+    Received(Box<ReceivedStanza>),
+    /// Our stream has brought a stanza that cannot be delivered, and this error goes back; it is
+    /// acknowledged like one that can.
+    Bounce(Element),
     /// A stanza has its outcome.
     Outcome([u8; 16], Result<(), Bounced>),
     /// A dialback key has its verdict; whoever asked for this request learns it.

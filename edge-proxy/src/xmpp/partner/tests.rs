@@ -21,6 +21,7 @@ use crate::admission::{self, Admitted, QueueLimits, Routes};
 use crate::xmpp::failure::{Failure, FailureKind, Phase};
 use crate::xmpp::queue::Ticket;
 
+mod bidi;
 mod ending;
 mod targets;
 
@@ -68,7 +69,7 @@ fn pair() -> DomainPair {
 
 fn admitted(queue: QueueLimits) -> Admitted {
     let remote = domain("fabrikam.example");
-    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true };
+    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: true };
     let partner = admission::Partner {
         name: remote.clone(),
         connections_max: 20,
@@ -457,7 +458,7 @@ fn a_policy_that_asks_for_another_proof_ends_the_stream_and_opens_one_anew() {
     assert_eq!(rig.transmitted(), "", "the proof of the stream still counts");
     let mut other = admitted(LIMITS);
     for terms in other.streams.partners.values_mut() {
-        *terms = StreamTerms { sasl: SaslTerms::NotSupported, dialback: true };
+        *terms = StreamTerms { sasl: SaslTerms::NotSupported, dialback: true, bidi: true };
     }
     rig.admit(other);
     let farewell = rig.transmitted();

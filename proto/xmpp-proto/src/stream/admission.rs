@@ -45,6 +45,8 @@ pub struct StreamTerms {
     pub sasl: SaslTerms,
     /// Whether Server Dialback is used.
     pub dialback: bool,
+    /// Whether one stream may carry the stanzas of both directions (XEP-0288).
+    pub bidi: bool,
 }
 
 /// Whether SASL EXTERNAL is used.
@@ -69,6 +71,13 @@ impl StreamTerms {
     /// Where SASL is required, dialback is not used although it may be switched on.
     pub fn accepts_dialback(self) -> bool {
         self.dialback && self.sasl != SaslTerms::Required
+    }
+
+    /// What a certificate that names the peer's domain counts as on a stream that we opened, where
+    /// no SASL of the peer takes place: EXTERNAL, which asks for nothing else, or else the
+    /// certificate in place of a dialback key (XEP-0344).
+    pub fn certificate_proof(self) -> Option<Proof> {
+        [Proof::External, Proof::Certificate].into_iter().find(|proof| self.accepts(*proof))
     }
 
     /// Whether a stream that was authenticated in this way may be used.
@@ -121,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_a_listed_partner_of_a_served_domain_is_admitted() {
-        let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true };
+        let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: true };
         let mut admission = Admission::default();
         assert_eq!(admission.terms(&domain("gw.example"), &domain("peer.example")), None);
 
@@ -137,12 +146,15 @@ mod tests {
 
     #[test]
     fn dialback_is_dead_where_sasl_is_required() {
-        let terms = |sasl| StreamTerms { sasl, dialback: true };
+        let terms = |sasl| StreamTerms { sasl, dialback: true, bidi: true };
 
         assert!(!terms(SaslTerms::Required).accepts(Proof::Dialback));
         assert!(!terms(SaslTerms::Required).accepts(Proof::Certificate));
         assert!(terms(SaslTerms::Optional).accepts(Proof::Dialback));
         assert!(!terms(SaslTerms::NotSupported).accepts(Proof::External));
         assert!(terms(SaslTerms::NotSupported).accepts(Proof::Certificate));
+        let counts_as = |sasl| terms(sasl).certificate_proof();
+        assert_eq!(counts_as(SaslTerms::Required), Some(Proof::External));
+        assert_eq!(counts_as(SaslTerms::NotSupported), Some(Proof::Certificate));
     }
 }

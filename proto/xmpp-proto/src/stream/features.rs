@@ -14,6 +14,8 @@ pub(crate) struct Features {
     pub(crate) dialback: bool,
     /// Stream Management (XEP-0198).
     pub(crate) stream_management: bool,
+    /// Bidirectional streams (XEP-0288).
+    pub(crate) bidi: bool,
 }
 
 impl Features {
@@ -42,6 +44,9 @@ impl Features {
         if self.stream_management {
             features.push_child(Element::new(ns::STREAM_MANAGEMENT, "sm"));
         }
+        if self.bidi {
+            features.push_child(Element::new(ns::BIDI_FEATURE, "bidi"));
+        }
         features
     }
 
@@ -58,6 +63,7 @@ impl Features {
             external,
             dialback: features.child(ns::DIALBACK_FEATURE, "dialback").is_some(),
             stream_management: features.child(ns::STREAM_MANAGEMENT, "sm").is_some(),
+            bidi: features.child(ns::BIDI_FEATURE, "bidi").is_some(),
         }
     }
 }
@@ -69,12 +75,13 @@ mod tests {
 
     #[test]
     fn features_are_read_back_as_they_were_written() {
-        for bits in 0..16_u8 {
+        for bits in 0..32_u8 {
             let features = Features {
                 starttls: bits & 1 != 0,
                 external: bits & 2 != 0,
                 dialback: bits & 4 != 0,
                 stream_management: bits & 8 != 0,
+                bidi: bits & 16 != 0,
             };
             assert_eq!(Features::read(&features.element()), features);
         }

@@ -1,32 +1,32 @@
 //! The initiating entity: we connected to a peer, and send it our stanzas.
 
+mod exchange;
 mod negotiation;
-mod outbox;
 mod verification;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::limits::StreamLimits;
-use crate::ns;
 use crate::stanza::error::StanzaCondition;
 use crate::stream::Disconnect;
 use crate::stream::admission::{Admission, PeerCertificate, Proof};
 use crate::stream::close::{CloseCause, CloseReason};
+use crate::stream::confirming::Confirmation;
 use crate::stream::dialback::{DomainPair, Verdict, VerifyRequest};
 use crate::stream::error::{PeerStreamError, StreamCondition};
 use crate::stream::features::Features;
 use crate::stream::header::OwnHeader;
-use crate::stream::stream_management::{self, read_handled};
+use crate::stream::intake::{Intake, ReceivedStanza};
+use crate::stream::outbox::{Outbox, Unconfirmed};
 use crate::stream::timer::Timer;
 use crate::stream::wire::{FirstLevel, Wire, next_event};
 use crate::xml::{Element, Frame};
 
-pub use outbox::Unconfirmed;
-use outbox::{Outbox, TooHigh};
 use verification::Verifications;
 
 /// What happened on a stream that we opened.
@@ -58,18 +58,14 @@ pub enum InitiatingEvent {
         /// The outcome.
         verdict: Verdict,
     },
+    /// A stanza of the peer, on a bidirectional stream.
+    Stanza(Box<ReceivedStanza>),
+    /// A stanza of the peer that cannot be delivered; its error goes to the sender.
+    ///
+    /// It counts as a stanza for [`InitiatingStream::acknowledge`].
+    Bounce(Element),
     /// The stream is over; see [`InitiatingStream::take_unconfirmed`].
     Closed(CloseReason),
-}
-
-/// How the peer confirms what it got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirmation {
-    /// Acknowledgements of stream management (XEP-0198).
-    Acknowledgements,
-    /// The answers to pings that we send in between (XEP-0199), which come on the peer's own
-    /// stream: hand them to [`InitiatingStream::handle_barrier_answer`].
-    Barriers,
 }
 
 /// Why a stanza was not taken.
@@ -81,6 +77,9 @@ pub enum SendError {
     /// The stream is over, or about to be.
     #[error("the stream has ended")]
     Ended,
+    /// The stream carries no stanzas of the pair in this direction, or policy no longer lets it.
+    #[error("the stream does not carry stanzas of the pair")]
+    NotCarried,
 }
 
 /// The initiating side of one stream, between one domain of ours and one of the peer; the module
@@ -91,6 +90,10 @@ pub struct InitiatingStream {
     state: State,
     events: VecDeque<InitiatingEvent>,
     outbox: Outbox,
+    /// What the certificate of a peer that may send us stanzas counts as, once we have asked for
+    /// a bidirectional stream.
+    peer_proof: Option<Proof>,
+    intake: Intake,
     verifications: Verifications,
     /// The time of the last call that told it.
     now: Instant,
@@ -116,6 +119,8 @@ pub struct InitiatingStream {
 ///                            Open --------------> Ending -----> Closed
 /// ```
 ///
+/// On a bidirectional stream `Draining` comes before `Ending` while the peer waits for
+/// acknowledgements that the owner still owes.
 /// An error leads to `Closed` from everywhere. A connection that begins with TLS begins with
 /// `AwaitHeader (Secured)`.
 enum State {
@@ -127,6 +132,8 @@ enum State {
     AwaitDialback(Secured),
     AwaitEnabled(Authenticated),
     Open(Confirmation),
+    /// The stream is about to end, but acknowledgements are still to be given.
+    Draining(CloseCause),
     /// We ended our stream; acknowledgements may still come.
     Ending(CloseReason),
     Closed,
@@ -144,6 +151,7 @@ enum Layer {
 struct ResponseHeader {
     id: Option<String>,
     declares_dialback: bool,
+    language: Option<Arc<str>>,
 }
 
 /// A protected stream on which we are proving our domain.
@@ -164,15 +172,7 @@ impl InitiatingStream {
     ///
     /// `seed` must be random and used for this stream only.
     pub fn new(pair: DomainPair, limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
-        let mut stream = Self {
-            pair,
-            wire: Wire::new(limits, seed, now),
-            state: State::AwaitHeader(Layer::Plain),
-            events: VecDeque::new(),
-            outbox: Outbox::default(),
-            verifications: Verifications::default(),
-            now,
-        };
+        let mut stream = Self::begin(pair, State::AwaitHeader(Layer::Plain), limits, seed, now);
         stream.send_header();
         stream
     }
@@ -188,17 +188,29 @@ impl InitiatingStream {
         admission: &Admission,
         now: Instant,
     ) -> Self {
-        let mut stream = Self {
-            pair,
-            wire: Wire::new(limits, seed, now),
-            state: State::AwaitTls,
-            events: VecDeque::new(),
-            outbox: Outbox::default(),
-            verifications: Verifications::default(),
-            now,
-        };
+        let mut stream = Self::begin(pair, State::AwaitTls, limits, seed, now);
         stream.handle_tls(certificate, admission, now);
         stream
+    }
+
+    fn begin(
+        pair: DomainPair,
+        state: State,
+        limits: StreamLimits,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        Self {
+            pair,
+            wire: Wire::new(limits, seed, now),
+            state,
+            events: VecDeque::new(),
+            outbox: Outbox::default(),
+            peer_proof: None,
+            intake: Intake::default(),
+            verifications: Verifications::default(),
+            now,
+        }
     }
 
     /// Takes bytes of the peer: in the clear before TLS, decrypted behind it.
@@ -264,6 +276,7 @@ impl InitiatingStream {
         let reason = match std::mem::replace(&mut self.state, State::Closed) {
             State::Closed => return,
             State::Ending(reason) => reason,
+            State::Draining(cause) => self.wire.close_silently(cause),
             _ => self.wire.close_silently(CloseCause::from(disconnect)),
         };
         self.closed(reason);
@@ -287,7 +300,7 @@ impl InitiatingStream {
     /// The stream has ended, or holds as much as its limits allow; the stanza was not taken.
     pub fn send_stanza(&mut self, token: u64, bytes: Bytes, now: Instant) -> Result<(), SendError> {
         self.now = now;
-        if matches!(self.state, State::Ending(_) | State::Closed) {
+        if matches!(self.state, State::Draining(_) | State::Ending(_) | State::Closed) {
             return Err(SendError::Ended);
         }
         let limits = &self.wire.limits;
@@ -313,7 +326,7 @@ impl InitiatingStream {
     /// one too many, is answered at once by an error.
     pub fn request_verification(&mut self, request: VerifyRequest, now: Instant) {
         self.now = now;
-        let over = matches!(self.state, State::Ending(_) | State::Closed);
+        let over = matches!(self.state, State::Draining(_) | State::Ending(_) | State::Closed);
         let refusal = if over || request.pair.remote != self.pair.remote {
             Some(StanzaCondition::RemoteServerNotFound)
         } else if self.verifications.len() >= self.wire.limits.verifications_max {
@@ -334,16 +347,15 @@ impl InitiatingStream {
         }
     }
 
-    /// Takes the id of an iq of type result or error that the peer sent on its own stream.
+    /// Takes the id of an iq of type result or error that the peer sent, on whichever stream.
     ///
     /// Returns whether it answers a ping of ours, which confirms what was sent before it.
     pub fn handle_barrier_answer(&mut self, id: &str, now: Instant) -> bool {
         self.now = now;
-        let Some(confirmed) = self.outbox.answer_barrier(id) else {
+        let Some(confirmed) = self.outbox.handle_barrier_answer(id, &mut self.wire) else {
             return false;
         };
-        self.events.extend(confirmed.into_iter().map(|token| InitiatingEvent::Delivered { token }));
-        self.wire.timers.stop(Timer::DeadPeer);
+        self.delivered(confirmed);
         if matches!(self.state, State::Open(_)) {
             self.wire.set_timer(Timer::KeepAlive, self.wire.limits.keep_alive, now);
         }
@@ -356,7 +368,7 @@ impl InitiatingStream {
         self.now = now;
         let cause = CloseCause::Requested(condition);
         match self.state {
-            State::Open(_) => self.begin_to_end(cause),
+            State::Open(_) => self.leave(cause),
             _ => self.fail(cause),
         }
     }
@@ -378,7 +390,7 @@ impl InitiatingStream {
         if let State::Open(confirmation) = self.state
             && self.outbox.wants_request()
         {
-            self.request_confirmation(confirmation);
+            self.outbox.request(confirmation, &self.pair, &mut self.wire, self.now);
         }
         let output = self.wire.take_output();
         self.outbox.mark_written();
@@ -398,9 +410,13 @@ impl InitiatingStream {
     fn handle_frame(&mut self, frame: Frame, admission: &Admission) {
         match frame {
             Frame::Header(tag) => self.handle_header(&tag),
-            Frame::Element(element) => self.handle_element(&element, admission),
+            Frame::Element(element) => self.handle_element(element, admission),
             Frame::End => match std::mem::replace(&mut self.state, State::Closed) {
                 State::Ending(reason) => self.closed(reason),
+                State::Draining(_) => self.state = State::Draining(CloseCause::PeerClosed),
+                State::Open(_) if self.intake.owes_acknowledgements() => {
+                    self.leave(CloseCause::PeerClosed);
+                }
                 state => {
                     self.state = state;
                     self.fail(CloseCause::PeerClosed);
@@ -409,86 +425,24 @@ impl InitiatingStream {
         }
     }
 
-    fn handle_element(&mut self, element: &Element, admission: &Admission) {
-        let first_level = FirstLevel::of(element);
+    fn handle_element(&mut self, element: Element, admission: &Admission) {
+        let first_level = FirstLevel::of(&element);
         match (first_level, &self.state) {
             (FirstLevel::Error, _) => {
-                self.fail(CloseCause::PeerError(PeerStreamError::read(element)));
+                self.fail(CloseCause::PeerError(PeerStreamError::read(&element)));
             }
-            (FirstLevel::Management, State::Open(_) | State::Ending(_)) => {
-                self.handle_management(element);
+            (FirstLevel::Management, State::Open(_) | State::Draining(_) | State::Ending(_)) => {
+                self.handle_management(&element);
             }
-            (_, State::Ending(_)) | (FirstLevel::Unknown, _) => {}
-            // RFC 6120 s.4.5: stanzas flow from us to the peer alone.
-            (FirstLevel::Stanza, _) => self.fail(CloseCause::StanzaNotAuthorized),
+            (FirstLevel::Stanza, _) => self.handle_stanza(element, admission),
+            (_, State::Draining(_) | State::Ending(_))
+            | (FirstLevel::Unknown | FirstLevel::Bidi, _) => {}
             (FirstLevel::ForeignContent, _) => self.fail(CloseCause::ForeignContent),
-            (FirstLevel::Dialback, _) => self.handle_dialback(element),
+            (FirstLevel::Dialback, _) => self.handle_dialback(&element),
             // RFC 6120 s.4.3.5: features may come once more and then say nothing.
             (FirstLevel::Features, State::Open(_)) => {}
-            _ => self.negotiate(first_level, element, admission),
+            _ => self.negotiate(first_level, &element, admission),
         }
-    }
-
-    /// Stream management on a stream that is ready.
-    fn handle_management(&mut self, element: &Element) {
-        match element.local() {
-            "a" => self.handle_acknowledgement(element),
-            // No stanza comes to us on this stream.
-            "r" if matches!(self.state, State::Open(Confirmation::Acknowledgements)) => {
-                self.wire.send(&stream_management::element("a").with_attribute("h", "0"));
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_acknowledgement(&mut self, element: &Element) {
-        let Some(handled) = read_handled(element) else {
-            return self.fail(CloseCause::AcknowledgementMalformed);
-        };
-        if matches!(self.state, State::Open(Confirmation::Barriers)) {
-            return;
-        }
-        let confirmed = match self.outbox.acknowledge(handled) {
-            Ok(confirmed) => confirmed,
-            Err(TooHigh { sent }) => {
-                return self.fail(CloseCause::AcknowledgementTooHigh { handled, sent });
-            }
-        };
-        // A peer that answers and confirms nothing is as dead as one that does not answer.
-        if !confirmed.is_empty() || !self.outbox.is_left_over() {
-            self.wire.timers.stop(Timer::DeadPeer);
-        }
-        self.events.extend(confirmed.into_iter().map(|token| InitiatingEvent::Delivered { token }));
-        if self.outbox.is_left_over() && matches!(self.state, State::Open(_)) {
-            let at = self.now + self.wire.limits.acknowledgement_repeat;
-            self.wire.timers.set_if_stopped(Timer::Acknowledgement, at);
-        } else {
-            self.wire.timers.stop(Timer::Acknowledgement);
-        }
-    }
-
-    /// Asks the peer to confirm what was sent so far, once at a time.
-    fn request_confirmation(&mut self, confirmation: Confirmation) {
-        match confirmation {
-            Confirmation::Acknowledgements => {
-                self.outbox.request_acknowledgement();
-                self.wire.send(&stream_management::element("r"));
-            }
-            Confirmation::Barriers => {
-                let id = self.wire.identifiers.next();
-                let ping = Element::new(ns::SERVER, "iq")
-                    .with_attribute("type", "get")
-                    .with_attribute("from", self.pair.local.as_str())
-                    .with_attribute("to", self.pair.remote.as_str())
-                    .with_attribute("id", &id)
-                    .with_child(Element::new(ns::PING, "ping"));
-                self.outbox.request_barrier(id);
-                self.wire.send(&ping);
-            }
-        }
-        self.wire.timers.stop(Timer::Acknowledgement);
-        let dead = self.now + self.wire.limits.dead_peer_max;
-        self.wire.timers.set_if_stopped(Timer::DeadPeer, dead);
     }
 
     fn handle_timer(&mut self, timer: Timer) {
@@ -497,24 +451,26 @@ impl InitiatingStream {
             (Timer::Establishment, _) => self.fail(CloseCause::EstablishmentTimeout),
             (Timer::DeadPeer, _) => self.fail(CloseCause::DeadPeer),
             (Timer::Verification, _) => self.expire_verifications(),
-            (Timer::KeepAlive | Timer::Acknowledgement, State::Open(confirmation)) => {
+            (Timer::Acknowledgement, _) => self.intake.report(&mut self.wire),
+            (Timer::KeepAlive | Timer::Request, State::Open(confirmation)) => {
                 let confirmation = *confirmation;
                 if timer == Timer::KeepAlive {
                     let wait = self.wire.limits.keep_alive;
                     self.wire.set_timer(Timer::KeepAlive, wait, self.now);
                 }
                 if !self.outbox.is_requested() {
-                    self.request_confirmation(confirmation);
+                    self.outbox.request(confirmation, &self.pair, &mut self.wire, self.now);
                 }
             }
             (Timer::Inactivity, State::Open(_)) => {
-                if self.outbox.unconfirmed() == 0 && self.verifications.len() == 0 {
+                if self.is_idle() {
                     self.begin_to_end(CloseCause::Idle);
                 } else {
                     let wait = self.wire.limits.inactivity_max;
                     self.wire.set_timer(Timer::Inactivity, wait, self.now);
                 }
             }
+            (Timer::Close, State::Draining(_)) => self.end(),
             (Timer::Close, _) => self.handle_disconnect(Disconnect::Lost),
             _ => {}
         }
@@ -548,16 +504,12 @@ impl InitiatingStream {
             State::Closed => return,
             // RFC 6120 s.5.4.3.2: no XML where TLS is being negotiated, nor behind our end.
             State::AwaitTls | State::Ending(_) => self.wire.close_silently(cause),
-            _ => self.wire.send_close(cause),
+            _ => {
+                self.intake.report(&mut self.wire);
+                self.wire.send_close(cause)
+            }
         };
         self.closed(reason);
-    }
-
-    /// Ends our stream and waits for the peer to end its own (RFC 6120 s.4.4).
-    fn begin_to_end(&mut self, cause: CloseCause) {
-        let reason = self.wire.send_close(cause);
-        self.state = State::Ending(reason);
-        self.wire.set_timer(Timer::Close, self.wire.limits.close_max, self.now);
     }
 
     fn closed(&mut self, reason: CloseReason) {

@@ -1,6 +1,7 @@
 //! The receiving entity: a peer connected to us, and we take its stanzas.
 
 mod authentication;
+mod carrying;
 mod opening;
 mod stanzas;
 
@@ -10,15 +11,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::jid::{Domain, Jid};
+use crate::jid::Domain;
 use crate::limits::StreamLimits;
 use crate::stream::Disconnect;
 use crate::stream::admission::{Admission, PeerCertificate, Proof};
 use crate::stream::close::{CloseCause, CloseReason};
 use crate::stream::dialback::{DomainPair, Verdict, VerifyRequest};
 use crate::stream::error::StreamCondition;
+use crate::stream::intake::{Intake, ReceivedStanza};
+use crate::stream::outbox::Outbox;
 use crate::stream::sasl::SaslServer;
-use crate::stream::stream_management::Received;
 use crate::stream::timer::Timer;
 use crate::stream::wire::{Wire, next_event};
 use crate::xml::{Element, Frame};
@@ -45,22 +47,14 @@ pub enum ReceivingEvent {
     ///
     /// It counts as a stanza for [`ReceivingStream::acknowledge`].
     Bounce(Element),
-    /// The stream is over.
+    /// The peer has confirmed a stanza of ours, on a bidirectional stream. Confirmations come in the
+    /// order of the stanzas.
+    Delivered {
+        /// What the owner calls the stanza.
+        token: u64,
+    },
+    /// The stream is over; see [`ReceivingStream::take_unconfirmed`].
     Closed(CloseReason),
-}
-
-/// A stanza whose addresses were checked against what the peer proved.
-#[derive(Debug)]
-pub struct ReceivedStanza {
-    /// The stanza; its `from` and `to` are in their prepared form.
-    pub element: Element,
-    /// The sender, of an authenticated domain.
-    pub from: Jid,
-    /// The recipient, of the domain of ours that the pair was authenticated for.
-    pub to: Jid,
-    /// The language of the stream, which holds where the stanza has none of its own
-    /// (RFC 6120 s.4.7.4).
-    pub stream_language: Option<Arc<str>>,
 }
 
 /// The receiving side of one stream; the module documentation of [`crate::stream`] tells how to
@@ -69,6 +63,10 @@ pub struct ReceivingStream {
     wire: Wire,
     state: State,
     events: VecDeque<ReceivingEvent>,
+    /// Our stanzas on a bidirectional stream.
+    outbox: Outbox,
+    /// The time of the last call that told it.
+    now: Instant,
 }
 
 /// ```text
@@ -115,7 +113,7 @@ enum State {
 enum Layer {
     Plain,
     Secured(Certificate),
-    Authenticated { pair: DomainPair, certificate: Certificate },
+    Authenticated { pair: DomainPair, certificate: Certificate, bidi: bool },
 }
 
 type Certificate = Box<dyn PeerCertificate>;
@@ -134,11 +132,14 @@ struct Peer {
     language: Option<Arc<str>>,
     certificate: Certificate,
     verifications: BTreeMap<DomainPair, Instant>,
+    /// Whether it was offered, and taken up, that the stream carries our stanzas too.
+    bidi: bool,
 }
 
 /// A protected stream without an authenticated pair.
 struct Negotiating {
     peer: Peer,
+    offers_bidi: bool,
     sasl: SaslServer,
     sasl_failures: u32,
 }
@@ -146,14 +147,16 @@ struct Negotiating {
 /// A protected stream with at least one authenticated pair.
 struct Open {
     peer: Peer,
-    pairs: BTreeMap<DomainPair, Proof>,
-    received: Received,
+    intake: Intake,
+    /// The pair of our last stanza, between which the peer is asked to confirm it.
+    carried: Option<DomainPair>,
 }
 
 /// What every transition is given.
 struct Context<'a> {
     wire: &'a mut Wire,
     events: &'a mut VecDeque<ReceivingEvent>,
+    outbox: &'a mut Outbox,
     admission: &'a Admission,
     now: Instant,
 }
@@ -163,8 +166,8 @@ impl ReceivingStream {
     ///
     /// `seed` must be random and used for this stream only.
     pub fn new(limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
-        let state = State::AwaitHeader(Layer::Plain);
-        Self { wire: Wire::new(limits, seed, now), state, events: VecDeque::new() }
+        let (state, events) = (State::AwaitHeader(Layer::Plain), VecDeque::new());
+        Self { wire: Wire::new(limits, seed, now), state, events, outbox: Outbox::default(), now }
     }
 
     /// A connection that begins with TLS (XEP-0368): its first event is
@@ -173,11 +176,12 @@ impl ReceivingStream {
     /// `seed` must be random and used for this stream only.
     pub fn direct_tls(limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
         let (state, events) = (State::AwaitTls(None), VecDeque::from([ReceivingEvent::StartTls]));
-        Self { wire: Wire::new(limits, seed, now), state, events }
+        Self { wire: Wire::new(limits, seed, now), state, events, outbox: Outbox::default(), now }
     }
 
     /// Takes bytes of the peer: in the clear before TLS, decrypted behind it.
     pub fn handle_bytes(&mut self, bytes: &[u8], admission: &Admission, now: Instant) {
+        self.keep_alive(now);
         let mut input = bytes;
         loop {
             match self.state {
@@ -288,19 +292,12 @@ impl ReceivingStream {
     /// Where the peer uses stream management it is told, at the latest after
     /// [`StreamLimits::acknowledgement_delay`].
     pub fn acknowledge(&mut self, count: u64, now: Instant) {
+        self.now = now;
         if let State::Open(open) | State::Draining { open, .. } = &mut self.state {
-            open.received.acknowledge(count);
-            let unreported = open.received.unreported();
-            if open.received.is_due()
-                || unreported >= u64::from(self.wire.limits.acknowledgement_batch_max)
-            {
-                report(&mut self.wire, open);
-            } else if unreported > 0 {
-                let at = now + self.wire.limits.acknowledgement_delay;
-                self.wire.timers.set_if_stopped(Timer::Acknowledgement, at);
-            }
+            open.intake.acknowledge(count, &mut self.wire, now);
         }
-        if matches!(&self.state, State::Draining { open, .. } if open.received.is_complete()) {
+        if matches!(&self.state, State::Draining { open, .. } if !open.intake.owes_acknowledgements())
+        {
             let state = std::mem::replace(&mut self.state, State::Closed);
             if let State::Draining { open, cause } = state {
                 self.state = end_stream(&mut self.wire, &mut self.events, open, cause, now);
@@ -326,9 +323,12 @@ impl ReceivingStream {
         });
     }
 
-    /// Bytes for the peer.
+    /// Bytes for the peer, with a request to confirm our stanzas where one is in order.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        self.wire.take_output()
+        self.request_confirmation();
+        let output = self.wire.take_output();
+        self.outbox.mark_written();
+        output
     }
 
     /// The next event.
@@ -348,9 +348,15 @@ impl ReceivingStream {
         now: Instant,
         transition: impl FnOnce(State, &mut Context<'_>) -> State,
     ) {
+        self.now = now;
         let state = std::mem::replace(&mut self.state, State::Closed);
-        let mut context =
-            Context { wire: &mut self.wire, events: &mut self.events, admission, now };
+        let mut context = Context {
+            wire: &mut self.wire,
+            events: &mut self.events,
+            outbox: &mut self.outbox,
+            admission,
+            now,
+        };
         self.state = transition(state, &mut context);
     }
 
@@ -380,6 +386,12 @@ impl Context<'_> {
             (State::Draining { open, .. }, Frame::End) => {
                 State::Draining { open, cause: CloseCause::PeerClosed }
             }
+            (state @ State::Draining { .. }, Frame::Element(element)) => {
+                self.handle_late_acknowledgement(state, &element)
+            }
+            (state @ State::Ending { open: None, .. }, Frame::Element(element)) => {
+                self.handle_late_acknowledgement(state, &element)
+            }
             (state @ State::Draining { .. }, _) => state,
             (state @ (State::Ending { .. } | State::AwaitTls(_) | State::Closed), _) => state,
             (state, Frame::End) => self.fail(state, CloseCause::PeerClosed),
@@ -397,11 +409,19 @@ impl Context<'_> {
             (Timer::Verification, state) => self.expire_verifications(state),
             (Timer::Acknowledgement, mut state) => {
                 if let State::Open(open) | State::Draining { open, .. } = &mut state {
-                    report(self.wire, open);
+                    open.intake.report(self.wire);
                 }
                 state
             }
-            (Timer::Inactivity, State::Open(open)) => self.leave(open, CloseCause::Idle),
+            (Timer::DeadPeer, state) => self.fail(state, CloseCause::DeadPeer),
+            (Timer::KeepAlive | Timer::Request, State::Open(open)) => self.probe(open, timer),
+            (Timer::Inactivity, State::Open(open)) if self.outbox.unconfirmed() == 0 => {
+                self.leave(open, CloseCause::Idle)
+            }
+            (Timer::Inactivity, state @ State::Open(_)) => {
+                self.wire.set_timer(timer, self.wire.limits.inactivity_max, self.now);
+                state
+            }
             (Timer::Close, State::Ending { reason, .. }) => self.closed(reason),
             (Timer::Close, State::Draining { open, cause }) => {
                 end_stream(self.wire, self.events, open, cause, self.now)
@@ -427,7 +447,7 @@ impl Context<'_> {
                 self.wire.send_close(cause)
             }
             State::Open(mut open) | State::Draining { mut open, .. } => {
-                report(self.wire, &mut open);
+                open.intake.report(self.wire);
                 self.wire.send_close(cause)
             }
             State::AwaitStartTls(_) | State::Negotiating(_) => self.wire.send_close(cause),
@@ -450,7 +470,7 @@ impl Context<'_> {
 
     /// Ends our stream, once the acknowledgements that the peer waits for can be given.
     fn leave(&mut self, open: Open, cause: CloseCause) -> State {
-        if open.received.is_enabled() && !open.received.is_complete() {
+        if open.intake.owes_acknowledgements() {
             self.wire.timers.stop_all();
             self.wire.set_timer(Timer::Close, self.wire.limits.close_max, self.now);
             return State::Draining { open, cause };
@@ -467,7 +487,7 @@ fn end_stream(
     cause: CloseCause,
     now: Instant,
 ) -> State {
-    report(wire, &mut open);
+    open.intake.report(wire);
     let peer_has_ended = cause == CloseCause::PeerClosed;
     let reason = wire.send_close(cause);
     if peer_has_ended {
@@ -476,19 +496,8 @@ fn end_stream(
     }
     wire.set_timer(Timer::Close, wire.limits.close_max, now);
     // XEP-0198 s.4: what goes unacknowledged stays with the peer.
-    let open = (!open.received.is_enabled()).then_some(open);
+    let open = (!open.intake.received.is_enabled()).then_some(open);
     State::Ending { reason, open }
-}
-
-/// Tells the peer of what was acknowledged since it was told last: the more it knows of when the
-/// stream ends, the less it sends twice.
-fn report(wire: &mut Wire, open: &mut Open) {
-    if open.received.unreported() > 0
-        && let Some(report) = open.received.report()
-    {
-        wire.timers.stop(Timer::Acknowledgement);
-        wire.send(&report);
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Our two machines against each other, with a virtual clock, and each against words of a peer.
 
+mod bidi;
 mod delivery;
 mod direct_tls;
 mod initiating;
@@ -20,9 +21,13 @@ const HEADER: &str = "<stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' \
     from='a.example' to='b.example' version='1.0' xml:lang='de'>";
 
-const OPTIONAL: StreamTerms = StreamTerms { sasl: SaslTerms::Optional, dialback: true };
-const SASL_ONLY: StreamTerms = StreamTerms { sasl: SaslTerms::Required, dialback: false };
-const DIALBACK_ONLY: StreamTerms = StreamTerms { sasl: SaslTerms::NotSupported, dialback: true };
+const OPTIONAL: StreamTerms =
+    StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: false };
+const BIDI: StreamTerms = StreamTerms { bidi: true, ..OPTIONAL };
+const SASL_ONLY: StreamTerms =
+    StreamTerms { sasl: SaslTerms::Required, dialback: false, bidi: false };
+const DIALBACK_ONLY: StreamTerms =
+    StreamTerms { sasl: SaslTerms::NotSupported, dialback: true, bidi: false };
 
 #[expect(clippy::disallowed_methods, reason = "a virtual clock starts somewhere")]
 fn origin() -> Instant {

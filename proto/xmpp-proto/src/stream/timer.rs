@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     Verification,
     /// Before an acknowledgement is sent.
     Acknowledgement,
+    /// Before a peer that left stanzas unacknowledged is asked again.
+    Request,
     /// For an answer that tells that the peer is alive.
     DeadPeer,
     /// Before a silent peer is probed.
@@ -37,6 +39,11 @@ impl Timers {
     /// Starts a wait that is not running.
     pub(crate) fn set_if_stopped(&mut self, timer: Timer, at: Instant) {
         self.0.entry(timer).or_insert(at);
+    }
+
+    /// Whether a wait is running.
+    pub(crate) fn is_running(&self, timer: Timer) -> bool {
+        self.0.contains_key(&timer)
     }
 
     /// Ends a wait before its time.

@@ -36,6 +36,7 @@ pub(super) enum FirstLevel {
     Sasl,
     Dialback,
     Management,
+    Bidi,
     /// Of the content namespace of another kind of stream.
     ForeignContent,
     /// Of a namespace that we speak, but not a part of it.
@@ -54,6 +55,7 @@ impl FirstLevel {
             (ns::SASL, _) => Self::Sasl,
             (ns::DIALBACK, "result" | "verify") => Self::Dialback,
             (ns::STREAM_MANAGEMENT, _) => Self::Management,
+            (ns::BIDI, "bidi") => Self::Bidi,
             (ns::CLIENT | ns::COMPONENT, _) => Self::ForeignContent,
             (ns::SERVER | ns::STREAM | ns::DIALBACK, _) => Self::Unsupported,
             // RFC 6120 s.4.8.4: ignored, like what comes too late of a feature not offered.
@@ -138,6 +140,13 @@ impl Wire {
     pub(super) fn close_silently(&mut self, cause: CloseCause) -> CloseReason {
         self.timers.stop_all();
         CloseReason { cause, told: None }
+    }
+
+    /// Gives a peer whose answer the owner does not read the whole time to answer once more.
+    pub(super) fn excuse_silence(&mut self, now: Instant) {
+        if self.timers.is_running(Timer::DeadPeer) {
+            self.set_timer(Timer::DeadPeer, self.limits.dead_peer_max, now);
+        }
     }
 
     /// The bytes that wait for the peer.

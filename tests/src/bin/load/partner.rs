@@ -51,7 +51,7 @@ pub(crate) async fn start(ca: &TestCa, address: Ipv4Addr, tally: Tally) -> Turns
     trust.add_file(ca.certificate()).expect("the authority was just made");
     let server = tls::federation_server_config(&identity).expect("the identity is sound");
     let client = tls::federation_client_config(&identity).expect("the identity is sound");
-    let terms = StreamTerms { sasl: SaslTerms::Required, dialback: false };
+    let terms = StreamTerms { sasl: SaslTerms::Required, dialback: false, bidi: false };
     let admission = Admission {
         local_domains: [domain(PARTNER_DOMAIN)].into(),
         partners: [(domain(LOCAL_DOMAIN), terms)].into(),
@@ -184,7 +184,12 @@ async fn send(
             }
             Some(InitiatingEvent::Delivered { .. }) => partner.tally.confirmed(),
             Some(InitiatingEvent::Closed(reason)) => return reason.to_string(),
-            Some(InitiatingEvent::Verdict { .. }) => {}
+            // The stream is not bidirectional.
+            Some(
+                InitiatingEvent::Verdict { .. }
+                | InitiatingEvent::Stanza(_)
+                | InitiatingEvent::Bounce(_),
+            ) => {}
             None => {
                 let due = machine.poll_timeout().map(tokio::time::Instant::from_std);
                 tokio::select! {

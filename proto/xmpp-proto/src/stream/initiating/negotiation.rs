@@ -1,15 +1,18 @@
 //! From the first header to a stream that is ready: TLS, SASL EXTERNAL or dialback, and what is
 //! offered behind them.
 
+use std::sync::Arc;
+
 use crate::ns;
+use crate::stanza::error::StanzaCondition;
 use crate::stream::admission::{Admission, Proof, StreamTerms};
 use crate::stream::close::CloseCause;
-use crate::stream::dialback::{Content, DialbackElement, Step, Verdict, request};
+use crate::stream::confirming::Confirmation;
+use crate::stream::dialback::{Content, DialbackElement, Step, Verdict, answer, request};
 use crate::stream::features::Features;
 use crate::stream::header::{Header, HeaderError, Version};
 use crate::stream::initiating::{
-    Authenticated, Confirmation, InitiatingEvent, InitiatingStream, Layer, ResponseHeader, Secured,
-    State,
+    Authenticated, InitiatingEvent, InitiatingStream, Layer, ResponseHeader, Secured, State,
 };
 use crate::stream::sasl::{SaslCondition, external_request};
 use crate::stream::stream_management;
@@ -28,7 +31,11 @@ impl InitiatingStream {
         if let State::AwaitHeader(layer) = self.state {
             self.expect(State::AwaitFeatures(
                 layer,
-                ResponseHeader { id: header.id, declares_dialback: header.declares_dialback },
+                ResponseHeader {
+                    id: header.id,
+                    declares_dialback: header.declares_dialback,
+                    language: header.language,
+                },
             ));
         }
     }
@@ -55,6 +62,7 @@ impl InitiatingStream {
                 self.fall_back(secured, SaslCondition::read(element), admission);
             }
             (State::AwaitEnabled(authenticated), FirstLevel::Management, "enabled") => {
+                self.intake.received.enable();
                 self.ready(&authenticated, Confirmation::Acknowledgements);
             }
             (State::AwaitEnabled(authenticated), FirstLevel::Management, "failed") => {
@@ -89,7 +97,7 @@ impl InitiatingStream {
             }
             Layer::Authenticated { peer_proven } => {
                 let authenticated = Authenticated { peer_proven, proof: Proof::External };
-                self.authenticated(authenticated, features);
+                self.authenticated(authenticated, features, header.language);
             }
         }
     }
@@ -99,6 +107,12 @@ impl InitiatingStream {
         let Some(terms) = admission.terms(&self.pair.local, &self.pair.remote) else {
             return self.refuse(CloseCause::NotAdmitted);
         };
+        // XEP-0288 s.2.2: before we authenticate, and only with a peer whose stanzas we would take
+        // on a stream of its own.
+        if terms.bidi && secured.peer_proven && secured.features.bidi {
+            self.peer_proof = terms.certificate_proof();
+            self.wire.send(&Element::new(ns::BIDI, "bidi"));
+        }
         if terms.accepts_external() && secured.features.external {
             self.wire.send(&external_request(&self.pair.local));
             self.expect(State::AwaitSasl(secured));
@@ -139,7 +153,11 @@ impl InitiatingStream {
     /// XEP-0220 s.3.1: what answers no question of this stream is dropped.
     pub(super) fn handle_dialback(&mut self, element: &Element) {
         let Ok(answer) = DialbackElement::read(element) else { return };
-        let Content::Verdict(verdict) = answer.content else { return };
+        let verdict = match answer.content {
+            Content::Verdict(verdict) => verdict,
+            Content::Key(_) => return self.refuse_key(&answer),
+            Content::Unknown => return,
+        };
         match answer.step {
             Step::Verify => self.handle_verdict(&answer, verdict),
             Step::Result => {
@@ -150,13 +168,23 @@ impl InitiatingStream {
         }
     }
 
+    /// XEP-0288 s.2.2: the peer of a bidirectional stream may ask for a further pair. None is taken
+    /// on a stream of ours, and it is told so, instead of being left to wait.
+    fn refuse_key(&mut self, key: &DialbackElement) {
+        if key.step == Step::Result && self.is_bidirectional() {
+            let refusal = Verdict::Error(StanzaCondition::NotAuthorized);
+            self.wire.send(&answer(Step::Result, &key.to, &key.from, None, refusal));
+        }
+    }
+
     fn handle_result(&mut self, verdict: Verdict) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::AwaitDialback(secured) => match verdict {
                 Verdict::Valid => {
-                    let Secured { peer_proven, features, .. } = secured;
+                    let Secured { peer_proven, features, header } = secured;
                     let proof = Proof::Dialback;
-                    self.authenticated(Authenticated { peer_proven, proof }, features);
+                    let authenticated = Authenticated { peer_proven, proof };
+                    self.authenticated(authenticated, features, header.language);
                 }
                 Verdict::Invalid => self.refuse(CloseCause::DialbackInvalid),
                 Verdict::Error(condition) => self.refuse(CloseCause::DialbackRefused(condition)),
@@ -166,8 +194,15 @@ impl InitiatingStream {
     }
 
     /// We have proven our domain: acknowledgements are negotiated where the peer offers them.
-    fn authenticated(&mut self, authenticated: Authenticated, features: Features) {
+    fn authenticated(
+        &mut self,
+        authenticated: Authenticated,
+        features: Features,
+        language: Option<Arc<str>>,
+    ) {
         self.wire.lift_limits();
+        self.intake.language = language;
+        self.intake.pairs.extend(self.peer_proof.map(|proof| (self.pair.clone(), proof)));
         self.wire.timers.stop(Timer::Establishment);
         if features.stream_management {
             self.wire.send(&stream_management::element("enable"));
@@ -193,7 +228,7 @@ impl InitiatingStream {
     }
 
     /// Ends the stream where the state that led here has been consumed.
-    fn refuse(&mut self, cause: CloseCause) {
+    pub(super) fn refuse(&mut self, cause: CloseCause) {
         let reason = self.wire.send_close(cause);
         self.closed(reason);
     }

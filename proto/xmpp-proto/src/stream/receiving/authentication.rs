@@ -51,6 +51,12 @@ impl Context<'_> {
                 self.refuse_management(element);
                 State::Negotiating(negotiating)
             }
+            // XEP-0288 s.2.2: before authentication. Elsewhere it is ignored like anything that was
+            // not offered there.
+            FirstLevel::Bidi => {
+                negotiating.peer.bidi |= negotiating.offers_bidi;
+                State::Negotiating(negotiating)
+            }
             first_level => {
                 self.handle_unwelcome(State::Negotiating(negotiating), first_level, element)
             }
@@ -59,7 +65,7 @@ impl Context<'_> {
 
     /// Handles a dialback element on a stream that has authenticated pairs.
     pub(super) fn handle_further_dialback(&mut self, mut open: Open, element: &Element) -> State {
-        match self.handle_dialback(&mut open.peer, &open.pairs, element) {
+        match self.handle_dialback(&mut open.peer, &open.intake.pairs, element) {
             Outcome::Valid(pair, proof) => {
                 self.add_pair(&mut open, pair, proof);
                 State::Open(open)
@@ -71,7 +77,7 @@ impl Context<'_> {
     }
 
     fn authenticate(&mut self, mut negotiating: Negotiating, element: &Element) -> State {
-        let Negotiating { peer, sasl, sasl_failures } = &mut negotiating;
+        let Negotiating { peer, sasl, sasl_failures, .. } = &mut negotiating;
         if *sasl_failures > self.wire.limits.sasl_retries_max {
             return self.refuse(CloseCause::SaslRetriesExceeded);
         }
@@ -92,7 +98,7 @@ impl Context<'_> {
                 self.wire.send(&Element::new(ns::SASL, "success"));
                 let peer = negotiating.peer;
                 let pair = DomainPair { local: peer.local, remote: peer.remote };
-                return self.restart_authenticated(pair, peer.certificate);
+                return self.restart_authenticated(pair, peer.certificate, peer.bidi);
             }
             SaslStep::Unsupported => {
                 return self.refuse(CloseCause::UnsupportedElement);
@@ -242,7 +248,7 @@ impl Context<'_> {
 
     fn add_pair(&mut self, open: &mut Open, pair: DomainPair, proof: Proof) {
         self.answer_result(&pair, Verdict::Valid);
-        if open.pairs.insert(pair.clone(), proof).is_none() {
+        if open.intake.pairs.insert(pair.clone(), proof).is_none() {
             self.events.push_back(ReceivingEvent::Authenticated { pair, proof });
         }
     }

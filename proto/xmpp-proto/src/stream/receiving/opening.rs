@@ -13,11 +13,12 @@ use crate::stream::dialback::{
 use crate::stream::error::PeerStreamError;
 use crate::stream::features::Features;
 use crate::stream::header::{Address, Header, HeaderError, OwnHeader, Version};
+use crate::stream::intake::Intake;
 use crate::stream::receiving::{
     Certificate, Context, InClear, Layer, Negotiating, Open, Peer, ReceivingEvent, State,
 };
 use crate::stream::sasl::{SaslCondition, SaslServer};
-use crate::stream::stream_management::{self, Received};
+use crate::stream::stream_management;
 use crate::stream::timer::Timer;
 use crate::stream::wire::FirstLevel;
 use crate::xml::{Element, OpenTag};
@@ -47,10 +48,11 @@ impl Context<'_> {
                     language: header.language,
                     certificate,
                     verifications: BTreeMap::new(),
+                    bidi: false,
                 };
                 self.offer_authentication(peer)
             }
-            (Layer::Authenticated { pair, certificate }, _) => {
+            (Layer::Authenticated { pair, certificate, bidi }, _) => {
                 let peer = Peer {
                     local: pair.local.clone(),
                     remote: pair.remote.clone(),
@@ -58,6 +60,7 @@ impl Context<'_> {
                     language: header.language,
                     certificate,
                     verifications: BTreeMap::new(),
+                    bidi,
                 };
                 self.offer_the_rest(peer, pair)
             }
@@ -143,8 +146,10 @@ impl Context<'_> {
             // RFC 6120 s.6.4.5: instead of waiting for the stream to time out.
             return self.refuse(CloseCause::NoAuthentication);
         }
-        self.wire.send(&Features { external, dialback, ..Features::default() }.element());
-        State::Negotiating(Negotiating { peer, sasl: SaslServer::Idle, sasl_failures: 0 })
+        let bidi = terms.bidi;
+        self.wire.send(&Features { external, dialback, bidi, ..Features::default() }.element());
+        let sasl = SaslServer::Idle;
+        State::Negotiating(Negotiating { peer, offers_bidi: bidi, sasl, sasl_failures: 0 })
     }
 
     /// Completes the negotiation behind SASL (RFC 6120 s.4.3.5).
@@ -169,11 +174,12 @@ impl Context<'_> {
         self.wire.timers.stop(Timer::Establishment);
         self.wire.set_timer(Timer::Inactivity, self.wire.limits.inactivity_max, self.now);
         self.events.push_back(ReceivingEvent::Authenticated { pair: pair.clone(), proof });
-        State::Open(Open {
-            peer,
+        let intake = Intake {
             pairs: BTreeMap::from([(pair, proof)]),
-            received: Received::default(),
-        })
+            language: peer.language.clone(),
+            ..Intake::default()
+        };
+        State::Open(Open { peer, intake, carried: None })
     }
 
     /// Handles an element in the clear: nothing but STARTTLS leads on.
@@ -239,7 +245,7 @@ impl Context<'_> {
         element: &Element,
     ) -> State {
         match first_level {
-            FirstLevel::Unknown => state,
+            FirstLevel::Unknown | FirstLevel::Bidi => state,
             FirstLevel::Error => {
                 self.fail(state, CloseCause::PeerError(PeerStreamError::read(element)))
             }
@@ -254,11 +260,12 @@ impl Context<'_> {
         &mut self,
         pair: DomainPair,
         certificate: Certificate,
+        bidi: bool,
     ) -> State {
         self.wire.framer.restart();
         self.wire.lift_limits();
         self.wire.timers.stop(Timer::Verification);
         self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
-        State::AwaitHeader(Layer::Authenticated { pair, certificate })
+        State::AwaitHeader(Layer::Authenticated { pair, certificate, bidi })
     }
 }

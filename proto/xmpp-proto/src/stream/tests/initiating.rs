@@ -3,17 +3,17 @@
 use super::*;
 use crate::stanza::error::StanzaCondition;
 
-const RESPONSE: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
+pub(super) const RESPONSE: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' \
     from='b.example' to='a.example' id='their-id' version='1.0'>";
 const STARTTLS: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'>\
     <required/></starttls></stream:features>";
 const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
-const EXTERNAL: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+pub(super) const EXTERNAL: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
     <mechanism>EXTERNAL</mechanism></mechanisms></stream:features>";
-const NO_FEATURES: &str = "<stream:features/>";
-const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
-const VALID: &str = "<db:result from='b.example' to='a.example' type='valid'/>";
+pub(super) const NO_FEATURES: &str = "<stream:features/>";
+pub(super) const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+pub(super) const VALID: &str = "<db:result from='b.example' to='a.example' type='valid'/>";
 
 /// An initiating machine of a.example, and the peer b.example.
 pub(super) struct Peer {
@@ -23,7 +23,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn connect() -> Self {
+    pub(super) fn connect() -> Self {
         let now = origin();
         let pair = domain_pair("a.example", "b.example");
         Self {
@@ -35,16 +35,19 @@ impl Peer {
 
     /// Behind TLS, where the peer's header and these features come next.
     fn secured(names: &'static [&'static str], features: &str) -> Self {
-        let mut peer = Self::connect();
-        peer.say(RESPONSE);
-        peer.say(STARTTLS);
-        peer.say(PROCEED);
-        peer.stream.handle_tls(&Names(names), &peer.admission, peer.now);
-        peer.say(RESPONSE);
-        peer.hear();
-        peer.events();
-        peer.stream.handle_bytes(features.as_bytes(), &peer.admission, peer.now);
-        peer
+        Self::connect().secure(names, features)
+    }
+
+    pub(super) fn secure(mut self, names: &'static [&'static str], features: &str) -> Self {
+        self.say(RESPONSE);
+        self.say(STARTTLS);
+        self.say(PROCEED);
+        self.stream.handle_tls(&Names(names), &self.admission, self.now);
+        self.say(RESPONSE);
+        self.hear();
+        self.events();
+        self.stream.handle_bytes(features.as_bytes(), &self.admission, self.now);
+        self
     }
 
     /// Ready behind EXTERNAL, with or without acknowledgements.

@@ -3,27 +3,27 @@
 use super::*;
 
 /// One connection: our initiating machine at one end, our receiving machine at the other.
-struct Connection {
-    initiating: InitiatingStream,
-    receiving: ReceivingStream,
+pub(super) struct Connection {
+    pub(super) initiating: InitiatingStream,
+    pub(super) receiving: ReceivingStream,
     /// What the receiving server learns of the certificate of the initiating one.
     client_certificate: Names,
     /// What the initiating server learns of the certificate of the receiving one.
     server_certificate: Names,
-    initiating_events: Vec<InitiatingEvent>,
-    receiving_events: Vec<ReceivingEvent>,
-    wire: String,
+    pub(super) initiating_events: Vec<InitiatingEvent>,
+    pub(super) receiving_events: Vec<ReceivingEvent>,
+    pub(super) wire: String,
 }
 
 /// Two servers and a connection in each direction.
-struct Network {
-    now: Instant,
-    a: Admission,
-    b: Admission,
-    a_to_b: Connection,
-    b_to_a: Connection,
+pub(super) struct Network {
+    pub(super) now: Instant,
+    pub(super) a: Admission,
+    pub(super) b: Admission,
+    pub(super) a_to_b: Connection,
+    pub(super) b_to_a: Connection,
     /// Bytes that one read brings.
-    chunk_bytes: usize,
+    pub(super) chunk_bytes: usize,
 }
 
 fn connection(local: &str, remote: &str, seed: u8, now: Instant) -> Connection {
@@ -40,7 +40,7 @@ fn connection(local: &str, remote: &str, seed: u8, now: Instant) -> Connection {
 }
 
 impl Network {
-    fn new(terms: StreamTerms) -> Self {
+    pub(super) fn new(terms: StreamTerms) -> Self {
         let now = origin();
         Self {
             now,
@@ -53,7 +53,7 @@ impl Network {
     }
 
     /// With certificates that prove each server to the other.
-    fn with_certificates(mut self) -> Self {
+    pub(super) fn with_certificates(mut self) -> Self {
         for connection in [&mut self.a_to_b, &mut self.b_to_a] {
             connection.client_certificate = Names(&["a.example", "b.example"]);
             connection.server_certificate = Names(&["a.example", "b.example"]);
@@ -62,7 +62,7 @@ impl Network {
     }
 
     /// Lets everything happen that happens without time passing.
-    fn drive(&mut self) {
+    pub(super) fn drive(&mut self) {
         loop {
             let (now, chunk) = (self.now, self.chunk_bytes);
             let moved = self.a_to_b.exchange(&self.a, &self.b, now, chunk)
@@ -109,7 +109,7 @@ fn carry(
     moved
 }
 
-fn take_matching<E>(events: &mut Vec<E>, matching: impl Fn(&E) -> bool) -> Vec<E> {
+pub(super) fn take_matching<E>(events: &mut Vec<E>, matching: impl Fn(&E) -> bool) -> Vec<E> {
     let (taken, kept) = std::mem::take(events).into_iter().partition(matching);
     *events = kept;
     taken
@@ -117,7 +117,7 @@ fn take_matching<E>(events: &mut Vec<E>, matching: impl Fn(&E) -> bool) -> Vec<E
 
 impl Connection {
     /// Moves bytes both ways and does TLS; whether anything moved.
-    fn exchange(
+    pub(super) fn exchange(
         &mut self,
         initiating: &Admission,
         receiving: &Admission,
@@ -154,7 +154,7 @@ impl Connection {
         moved
     }
 
-    fn ready(&self) -> Option<(bool, Proof, Confirmation)> {
+    pub(super) fn ready(&self) -> Option<(bool, Proof, Confirmation)> {
         self.initiating_events.iter().find_map(|event| match event {
             InitiatingEvent::Ready { peer_proven, proof, confirmation } => {
                 Some((*peer_proven, *proof, *confirmation))
@@ -163,7 +163,7 @@ impl Connection {
         })
     }
 
-    fn authenticated(&self) -> Vec<(DomainPair, Proof)> {
+    pub(super) fn authenticated(&self) -> Vec<(DomainPair, Proof)> {
         let pairs = self.receiving_events.iter().filter_map(|event| match event {
             ReceivingEvent::Authenticated { pair, proof } => Some((pair.clone(), *proof)),
             _ => None,
@@ -171,21 +171,21 @@ impl Connection {
         pairs.collect()
     }
 
-    fn initiating_end(&self) -> Option<&CloseReason> {
+    pub(super) fn initiating_end(&self) -> Option<&CloseReason> {
         self.initiating_events.iter().find_map(|event| match event {
             InitiatingEvent::Closed(reason) => Some(reason),
             _ => None,
         })
     }
 
-    fn receiving_end(&self) -> Option<&CloseReason> {
+    pub(super) fn receiving_end(&self) -> Option<&CloseReason> {
         self.receiving_events.iter().find_map(|event| match event {
             ReceivingEvent::Closed(reason) => Some(reason),
             _ => None,
         })
     }
 
-    fn bodies(&self) -> Vec<String> {
+    pub(super) fn bodies(&self) -> Vec<String> {
         let stanzas = self.receiving_events.iter().filter_map(|event| match event {
             ReceivingEvent::Stanza(stanza) => stanza.element.child(ns::SERVER, "body"),
             _ => None,
@@ -193,7 +193,7 @@ impl Connection {
         stanzas.map(|body| body.text().into_owned()).collect()
     }
 
-    fn delivered(&self) -> Vec<u64> {
+    pub(super) fn delivered(&self) -> Vec<u64> {
         let tokens = self.initiating_events.iter().filter_map(|event| match event {
             InitiatingEvent::Delivered { token } => Some(*token),
             _ => None,
@@ -375,23 +375,31 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The connection from a to b, with certificates, anew and beginning with TLS.
+    pub(super) fn with_direct_tls(mut self) -> Self {
+        let certificate = Names(&["a.example", "b.example"]);
+        let (now, limits) = (self.now, StreamLimits::default());
+        let pair = domain_pair("a.example", "b.example");
+        let (seed, a) = ([5; 32], &self.a);
+        self.a_to_b.initiating =
+            InitiatingStream::direct_tls(pair, &certificate, limits, seed, a, now);
+        self.a_to_b.receiving = ReceivingStream::direct_tls(limits, [6; 32], now);
+        let begun = self.a_to_b.receiving.poll_event();
+        assert!(matches!(begun, Some(ReceivingEvent::StartTls)));
+        self.a_to_b.receiving.handle_tls(Box::new(certificate), now);
+        self
+    }
+}
+
 #[test]
 fn direct_tls_has_no_starttls() {
-    let now = origin();
-    let network = Network::new(OPTIONAL);
-    let certificate = Names(&["a.example", "b.example"]);
-    let limits = StreamLimits::default();
-    let pair = domain_pair("a.example", "b.example");
-    let initiating =
-        InitiatingStream::direct_tls(pair, &certificate, limits, [5; 32], &network.a, now);
-    let mut receiving = ReceivingStream::direct_tls(limits, [6; 32], now);
-    assert!(matches!(receiving.poll_event(), Some(ReceivingEvent::StartTls)));
-    receiving.handle_tls(Box::new(certificate), now);
-    let mut direct = Connection { initiating, receiving, ..network.a_to_b };
-    while direct.exchange(&network.a, &network.b, now, usize::MAX) {}
+    let mut network = Network::new(OPTIONAL).with_certificates().with_direct_tls();
+    network.drive();
 
-    assert_eq!(direct.ready(), Some((true, Proof::External, Confirmation::Acknowledgements)));
-    assert!(!direct.wire.contains("starttls"));
+    let ready = (true, Proof::External, Confirmation::Acknowledgements);
+    assert_eq!(network.a_to_b.ready(), Some(ready));
+    assert!(!network.a_to_b.wire.contains("starttls"));
 }
 
 #[test]

@@ -17,6 +17,8 @@ enum Step {
     Verdict(&'static str, &'static str, Verdict),
     /// The owner takes responsibility for stanzas.
     Acknowledge(u64),
+    /// The owner has a stanza for this remote domain from this local one.
+    Carry(&'static str, &'static str),
     /// Time passes.
     Pass(u64),
 }
@@ -39,7 +41,9 @@ fn steps() -> impl Strategy<Value = Step> {
         "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>dmV4YW1wbGU=</response>",
         "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
         "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+        "<bidi xmlns='urn:xmpp:bidi'/>",
         "<enable xmlns='urn:xmpp:sm:3'/>",
+        "<a xmlns='urn:xmpp:sm:3' h='1'/>",
         "<r xmlns='urn:xmpp:sm:3'/>",
         " ",
     ])
@@ -58,6 +62,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => addressed("<db:verify from='FROM' to='TO' id='1'>key</db:verify>"),
         3 => proptest::sample::select(CERTIFICATES).prop_map(Step::Tls),
         3 => (pair(), verdicts).prop_map(|((l, r), verdict)| Step::Verdict(l, r, verdict)),
+        2 => pair().prop_map(|(local, remote)| Step::Carry(local, remote)),
         1 => (0..3_u64).prop_map(Step::Acknowledge),
         1 => (0..20_u64).prop_map(Step::Pass),
     ]
@@ -82,6 +87,7 @@ struct Known {
     asked: Vec<VerifyRequest>,
     verified: BTreeSet<DomainPair>,
     authenticated: BTreeSet<DomainPair>,
+    asked_for_bidi: bool,
     closed: bool,
 }
 
@@ -89,7 +95,9 @@ impl Known {
     fn watch(&mut self, event: ReceivingEvent, admission: &Admission) {
         assert!(!self.closed, "nothing happens behind the end");
         match event {
-            ReceivingEvent::StartTls | ReceivingEvent::Bounce(_) => {}
+            ReceivingEvent::StartTls
+            | ReceivingEvent::Bounce(_)
+            | ReceivingEvent::Delivered { .. } => {}
             ReceivingEvent::VerifyDialback(request) => {
                 let (local, remote) = (&request.pair.local, &request.pair.remote);
                 assert!(admission.terms(local, remote).is_some(), "only partners are asked");
@@ -117,13 +125,24 @@ impl Known {
 
 fn run(steps: Vec<Step>) {
     let mut now = origin();
-    let mut admission = admission(&["b.example", "c.example"], "a.example", OPTIONAL, "secret");
+    let mut admission = admission(&["b.example", "c.example"], "a.example", BIDI, "secret");
     admission.partners.insert(domain("v.example"), OPTIONAL);
     let mut stream = ReceivingStream::new(StreamLimits::default(), [1; 32], now);
     let mut known = Known::default();
     for step in steps {
         match step {
-            Step::Words(words) => stream.handle_bytes(words.as_bytes(), &admission, now),
+            Step::Words(words) => {
+                known.asked_for_bidi |=
+                    words.contains("urn:xmpp:bidi") && known.authenticated.is_empty();
+                stream.handle_bytes(words.as_bytes(), &admission, now);
+            }
+            Step::Carry(local, remote) => {
+                let pair = domain_pair(local, remote);
+                let bytes = write_stanza(&message(local, remote, "hi"));
+                let taken = stream.send_stanza(&pair, 1, &bytes, &admission, now).is_ok();
+                let is_proven = known.authenticated.contains(&pair);
+                assert!(!taken || is_proven && known.asked_for_bidi && remote == "a.example");
+            }
             Step::Tls(names) => {
                 if known.certificate.is_empty() {
                     known.certificate = names;

@@ -2,21 +2,23 @@
 
 use super::*;
 
-const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
-const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
-const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3'/>";
-const MESSAGE: &str = "<message from='m@a.example/r' to='u@b.example'><body>hi</body></message>";
+pub(super) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+pub(super) const AUTH: &str =
+    "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
+pub(super) const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3'/>";
+pub(super) const MESSAGE: &str =
+    "<message from='m@a.example/r' to='u@b.example'><body>hi</body></message>";
 const REQUEST: &str = "<db:result from='a.example' to='b.example'>key</db:result>";
 
 /// A receiving machine of b.example, and the peer a.example.
-struct Peer {
-    stream: ReceivingStream,
-    admission: Admission,
-    now: Instant,
+pub(super) struct Peer {
+    pub(super) stream: ReceivingStream,
+    pub(super) admission: Admission,
+    pub(super) now: Instant,
 }
 
 impl Peer {
-    fn connect() -> Self {
+    pub(super) fn connect() -> Self {
         let now = origin();
         Self {
             stream: ReceivingStream::new(StreamLimits::default(), [9; 32], now),
@@ -26,7 +28,7 @@ impl Peer {
     }
 
     /// Behind TLS and the header, with a certificate of these names.
-    fn secured(names: &'static [&'static str]) -> Self {
+    pub(super) fn secured(names: &'static [&'static str]) -> Self {
         let mut peer = Self::connect();
         peer.say(HEADER);
         peer.say(STARTTLS);
@@ -54,12 +56,12 @@ impl Peer {
     }
 
     /// Says something, and hears the answer.
-    fn say(&mut self, words: &str) -> String {
+    pub(super) fn say(&mut self, words: &str) -> String {
         self.stream.handle_bytes(words.as_bytes(), &self.admission, self.now);
         self.hear()
     }
 
-    fn hear(&mut self) -> String {
+    pub(super) fn hear(&mut self) -> String {
         let mut heard = String::new();
         while let Some(bytes) = self.stream.poll_transmit() {
             heard.push_str(str::from_utf8(&bytes).unwrap());
@@ -67,7 +69,7 @@ impl Peer {
         heard
     }
 
-    fn events(&mut self) -> Vec<ReceivingEvent> {
+    pub(super) fn events(&mut self) -> Vec<ReceivingEvent> {
         std::iter::from_fn(|| self.stream.poll_event()).collect()
     }
 
@@ -94,13 +96,13 @@ impl Peer {
         self.hear()
     }
 
-    fn pass(&mut self, time: Duration) -> String {
+    pub(super) fn pass(&mut self, time: Duration) -> String {
         self.now += time;
         self.stream.handle_timeout(&self.admission, self.now);
         self.hear()
     }
 
-    fn end(&mut self) -> CloseCause {
+    pub(super) fn end(&mut self) -> CloseCause {
         let end = self.events().into_iter().find_map(|event| match event {
             ReceivingEvent::Closed(reason) => Some(reason.cause),
             _ => None,
@@ -108,7 +110,7 @@ impl Peer {
         end.expect("the stream is over")
     }
 
-    fn stanzas(&mut self) -> Vec<ReceivedStanza> {
+    pub(super) fn stanzas(&mut self) -> Vec<ReceivedStanza> {
         let stanzas = self.events().into_iter().filter_map(|event| match event {
             ReceivingEvent::Stanza(stanza) => Some(*stanza),
             _ => None,

@@ -29,6 +29,8 @@ pub(super) struct Outbox {
     written_count: u64,
     /// Stanzas, from the first, that a request for confirmation has covered.
     requested_count: u64,
+    /// Stanzas, from the first, that were sent before acknowledgements began to count.
+    uncounted: u64,
     request: Option<Request>,
 }
 
@@ -105,16 +107,25 @@ impl Outbox {
         self.request = Some(Request::Barrier { id, covers: self.requested_count });
     }
 
+    /// Counts from here on what acknowledgements confirm: stream management was enabled.
+    pub(super) fn begin_acknowledgements(&mut self) {
+        self.uncounted = self.sent_count();
+    }
+
     /// Takes an acknowledgement: the tokens of the stanzas that it confirms.
+    ///
+    /// One that counts a stanza confirms those that were not counted too, since they came before.
     pub(super) fn acknowledge(&mut self, handled: u32) -> Result<Vec<u64>, TooHigh> {
+        let from = self.confirmed_count.max(self.uncounted);
         // XEP-0198 s.4: counts are compared modulo 2^32.
-        let confirmed = u64::from(handled.wrapping_sub(wrapped(self.confirmed_count)));
-        if confirmed > self.sent_count() - self.confirmed_count {
-            return Err(TooHigh { sent: wrapped(self.sent_count()) });
+        let counted = u64::from(handled.wrapping_sub(wrapped(from - self.uncounted)));
+        if counted > self.sent_count() - from {
+            return Err(TooHigh { sent: wrapped(self.sent_count() - self.uncounted) });
         }
         if let Some(Request::Acknowledgement) = self.request {
             self.request = None;
         }
+        let confirmed = if counted == 0 { 0 } else { from + counted - self.confirmed_count };
         Ok(self.confirm(confirmed))
     }
 
@@ -195,6 +206,26 @@ mod tests {
         assert_eq!(acknowledged(&mut outbox, u32::MAX), Some(vec![]));
         assert_eq!(acknowledged(&mut outbox, 1), Some(vec![7, 8]));
         assert_eq!(acknowledged(&mut outbox, 2), None);
+    }
+
+    #[test]
+    fn what_was_sent_before_counting_began_is_confirmed_by_the_first_count_or_a_barrier() {
+        let uncounted = || {
+            let mut outbox = outbox(0..2);
+            outbox.request_barrier("p1".to_owned());
+            outbox.begin_acknowledgements();
+            outbox.send(2);
+            outbox
+        };
+        let mut counted = uncounted();
+        assert_eq!(acknowledged(&mut counted, 0), Some(vec![]));
+        assert_eq!(acknowledged(&mut counted, 2), None);
+        assert_eq!(acknowledged(&mut counted, 1), Some(vec![0, 1, 2]));
+        assert_eq!(counted.answer_barrier("p1"), Some(vec![]));
+
+        let mut asked = uncounted();
+        assert_eq!(asked.answer_barrier("p1"), Some(vec![0, 1]));
+        assert_eq!(acknowledged(&mut asked, 1), Some(vec![2]));
     }
 
     #[test]
