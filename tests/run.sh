@@ -6,11 +6,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The servers and user agents that the tests talk to, and the tools that isolate and drive them.
 # Rust needs a linker, and some crates a C compiler.
-require prosody lua-unbound \
+require prosody lua-unbound ejabberd jabberd2 \
   kamailio kamailio-presence-modules kamailio-tls-modules \
   sip-tester baresip-core linphone-cli \
   python3 python3-slixmpp \
-  dnsmasq-base iproute2 iptables openssl procps \
+  dnsmasq-base iproute2 iptables openssl procps sslscan \
   dpkg-dev systemd \
   gcc libc6-dev
 # For the containers; base-image.sh and images.sh make what they run on.

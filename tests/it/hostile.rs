@@ -17,6 +17,7 @@ mod next_hop;
 mod server_choice;
 mod short_streams;
 mod sip_torture;
+mod tls_scan;
 mod wire;
 mod xmpp_answers;
 mod xmpp_initiating;

@@ -5,6 +5,7 @@ mod containers;
 mod deployment;
 mod faults;
 mod hostile;
+mod interop;
 mod peers;
 mod stories;
 mod tidy;

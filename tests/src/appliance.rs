@@ -57,6 +57,8 @@ xmpp_access = true
 pub struct Setup<'a> {
     /// The domain whose certificate the edge and the home show.
     pub domain: &'a str,
+    /// The certificate that partners are shown, if it is to be another than a server's of `domain`.
+    pub public: Option<Leaf>,
     /// The policy document that the store begins with.
     pub policy: &'a str,
     /// Where the home is reached, on ports 5060 (TCP) and 5061 (TLS).
@@ -83,6 +85,7 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
             domain: "contoso.example",
+            public: None,
             policy: OPEN_POLICY,
             home: Ipv4Addr::new(127, 0, 0, 4),
             home_settings: "",
@@ -123,7 +126,8 @@ impl Setup<'_> {
             own_ca = TestCa::new(place.directory(), "edge-ca");
             &own_ca
         };
-        let public = public_ca.issue(&Leaf::server(self.domain), "edge-public");
+        let leaf = self.public.clone().unwrap_or_else(|| Leaf::server(self.domain));
+        let public = public_ca.issue(&leaf, "edge-public");
         let home = ca.issue(&Leaf::server(self.domain).address(self.home), "home");
         let link_ca = TestCa::new(place.directory(), "link-ca");
         let edge = link_ca.issue(&Leaf::link("edge", "edge1"), "edge-link");

@@ -36,7 +36,7 @@
 //! | [`dns`], [`lying_dns`] | the name server of the test's zones, and a hostile one |
 //! | [`appliance`] | the two processes under test |
 //! | [`contoso`] | two organisations, one behind the appliance and one with Prosody |
-//! | [`prosody`], [`kamailio`] | servers that partners run |
+//! | [`prosody`], [`ejabberd`], [`jabberd2`], [`kamailio`] | servers that partners run |
 //! | [`driver`] | a script that obeys JSON lines; under [`xmpp_user`] and [`sip_user`] |
 //! | [`account`] | the account of a SIP user |
 //! | [`sipp`], [`baresip`], [`linphonec`] | SIP user agents that others wrote |
@@ -48,7 +48,9 @@ pub mod baresip;
 pub mod contoso;
 pub mod dns;
 pub mod driver;
+pub mod ejabberd;
 pub mod evidence;
+pub mod jabberd2;
 pub mod kamailio;
 pub mod linphonec;
 pub mod lying_dns;

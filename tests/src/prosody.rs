@@ -35,7 +35,9 @@ pub struct Setup {
     requires_certificates: bool,
     has_direct_tls: bool,
     has_bidi: bool,
+    requires_tls: bool,
     log_level: &'static str,
+    virtual_hosts: Vec<(String, Vec<&'static str>)>,
     users: Vec<(String, String)>,
 }
 
@@ -50,12 +52,14 @@ impl Setup {
             requires_certificates: situation != Situation::Unrelated,
             has_direct_tls: false,
             has_bidi: false,
+            requires_tls: true,
             log_level: "debug",
+            virtual_hosts: Vec::new(),
             users: Vec::new(),
         }
     }
 
-    /// Adds an account.
+    /// Adds an account, which every domain of the server has.
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users.push((name.to_owned(), password.to_owned()));
         self
@@ -85,6 +89,18 @@ impl Setup {
         self
     }
 
+    /// Talks to servers that do not do TLS.
+    pub fn without_required_tls(mut self) -> Self {
+        self.requires_tls = false;
+        self
+    }
+
+    /// Adds a domain for which some of the server's modules are off.
+    pub fn virtual_host(mut self, domain: &str, without: &[&'static str]) -> Self {
+        self.virtual_hosts.push((domain.to_owned(), without.to_vec()));
+        self
+    }
+
     /// Logs no stanzas, for runs under load.
     pub fn quiet(mut self) -> Self {
         self.log_level = "info";
@@ -98,7 +114,8 @@ impl Setup {
     /// When it does not start.
     pub fn start(&self, place: &Place, ca: &TestCa) -> Prosody {
         let directory = place.make_directory(&self.domain);
-        let leaf = Leaf::server(&self.domain);
+        let own = Leaf::server(&self.domain);
+        let leaf = self.virtual_hosts.iter().fold(own, |leaf, (host, _)| leaf.dns(host));
         let (identity, trusted) = match self.situation {
             Situation::Certified => (ca.issue(&leaf, &self.domain), ca.certificate().to_owned()),
             Situation::SelfSigned => {
@@ -109,8 +126,11 @@ impl Setup {
                 (own.issue(&leaf, "certificate"), own.certificate().to_owned())
             }
         };
-        for (name, password) in &self.users {
-            write_account(&directory, &self.domain, name, password);
+        let hosts = self.virtual_hosts.iter().map(|(host, _)| host);
+        for host in hosts.chain([&self.domain]) {
+            for (name, password) in &self.users {
+                write_account(&directory, host, name, password);
+            }
         }
         let configuration = directory.join("prosody.cfg.lua");
         let text = self.configuration(&directory, &identity, &trusted);
@@ -123,8 +143,16 @@ impl Setup {
         Prosody { domain: self.domain.clone(), directory, process }
     }
 
+    fn virtual_host_sections(&self) -> String {
+        let section = |(host, without): &(String, Vec<&str>)| {
+            let off: String = without.iter().map(|module| format!("{module:?}, ")).collect();
+            format!("VirtualHost {host:?}\n  modules_disabled = {{ \"limits\", {off} }}\n")
+        };
+        self.virtual_hosts.iter().map(section).collect()
+    }
+
     fn configuration(&self, directory: &Path, identity: &Identity, trusted: &Path) -> String {
-        let Self { domain, address, requires_certificates, log_level, .. } = self;
+        let Self { domain, address, requires_certificates, requires_tls, log_level, .. } = self;
         let stream_management = if self.has_stream_management { r#""smacks","# } else { "" };
         let bidi = if self.has_bidi { r#""s2s_bidi","# } else { "" };
         let direct_tls = if self.has_direct_tls { "5270" } else { "" };
@@ -153,12 +181,14 @@ allow_unencrypted_plain_auth = true
 s2s_interfaces = {{ "{address}" }}
 s2s_direct_tls_interfaces = {{ "{address}" }}
 s2s_direct_tls_ports = {{ {direct_tls} }}
-s2s_require_encryption = true
+s2s_require_encryption = {requires_tls}
 s2s_secure_auth = {requires_certificates}
 ssl = {{ key = {key:?}, certificate = {certificate:?}, cafile = {trusted:?} }}
 VirtualHost "{domain}"
+{virtual_hosts}
 "#,
             pidfile = directory.join("prosody.pid"),
+            virtual_hosts = self.virtual_host_sections(),
         )
     }
 }
