@@ -10,7 +10,9 @@ use link::wire::{self, Negotiation};
 use xmpp_proto::jid::{Domain, JidError};
 use xmpp_proto::limits::{Limits, StreamLimits};
 use xmpp_proto::locate::SrvRecord;
-use xmpp_proto::stream::{Admission, DialbackSecret, DialbackSecrets, SaslTerms, StreamTerms};
+use xmpp_proto::stream::{
+    Admission, DialbackSecret, DialbackSecrets, InvalidTerms, SaslTerms, StreamTerms, TlsTerms,
+};
 
 /// One version of the admission, as the edge uses it. The default admits nothing.
 #[derive(Debug, Default)]
@@ -102,6 +104,12 @@ pub enum Unreadable {
     /// A domain that is none.
     #[error(transparent)]
     Domain(#[from] JidError),
+    /// How streams are secured is not said in words of the contract.
+    #[error("the negotiation of partner {0} is missing or unknown")]
+    Negotiation(Domain),
+    /// The partner's row of the negotiation matrix leaves no method.
+    #[error("partner {0}: {1}")]
+    Terms(Domain, InvalidTerms),
     /// An authority of a partner that is none.
     #[error(transparent)]
     Authority(#[from] NoAuthority),
@@ -138,12 +146,7 @@ impl Admitted {
         let domains: Vec<Domain> =
             wire.domains.iter().map(|domain| Domain::parse(domain)).collect::<Result<_, _>>()?;
         let Some(name) = domains.first().cloned() else { return Ok(()) };
-        let sasl = match wire.sasl() {
-            Negotiation::Required => SaslTerms::Required,
-            Negotiation::Optional => SaslTerms::Optional,
-            Negotiation::NotSupported => SaslTerms::NotSupported,
-        };
-        let terms = StreamTerms { sasl, dialback: wire.dialback, bidi: wire.bidi };
+        let terms = stream_terms(&name, wire)?.with_bidi(wire.bidi);
         let partner = Arc::new(Partner {
             name,
             connections_max: wire.connection_limit as usize,
@@ -172,6 +175,26 @@ fn partner_trust(wire: &wire::Partner) -> Result<PartnerTrust, Unreadable> {
     Ok(PartnerTrust::new(wire.trust_anchors.iter().map(|anchor| &**anchor), pins)?)
 }
 
+/// Reads the row of a partner. What is not known here must not become a weaker setting.
+fn stream_terms(name: &Domain, wire: &wire::Partner) -> Result<StreamTerms, Unreadable> {
+    let known = |negotiation: Option<i32>| {
+        let known = negotiation.and_then(|number| Negotiation::try_from(number).ok());
+        known.ok_or_else(|| Unreadable::Negotiation(name.clone()))
+    };
+    let tls = match known(wire.tls)? {
+        Negotiation::Required => TlsTerms::Required,
+        Negotiation::Optional => TlsTerms::Optional,
+        Negotiation::NotSupported => TlsTerms::NotSupported,
+    };
+    let sasl = match known(Some(wire.sasl))? {
+        Negotiation::Required => SaslTerms::Required,
+        Negotiation::Optional => SaslTerms::Optional,
+        Negotiation::NotSupported => SaslTerms::NotSupported,
+    };
+    StreamTerms::new(tls, sasl, wire.dialback)
+        .map_err(|invalid| Unreadable::Terms(name.clone(), invalid))
+}
+
 fn stream_limits(wire: &wire::GatewayLimits) -> StreamLimits {
     let stanza_bytes_max = usize::try_from(wire.stanza_bytes_max).unwrap_or(usize::MAX);
     StreamLimits {
@@ -187,8 +210,11 @@ fn stream_limits(wire: &wire::GatewayLimits) -> StreamLimits {
 mod tests {
     use super::*;
 
+    const REQUIRED: i32 = Negotiation::Required as i32;
+
     fn read(partner: wire::Partner) -> Result<Admitted, Unreadable> {
-        let partners = vec![wire::Partner { domains: vec!["a.example".into()], ..partner }];
+        let (domains, tls) = (vec!["a.example".into()], partner.tls.or(Some(REQUIRED)));
+        let partners = vec![wire::Partner { domains, tls, dialback: true, ..partner }];
         Admitted::try_from(&wire::Admission { partners, ..Default::default() })
     }
 
@@ -203,5 +229,26 @@ mod tests {
         let trust_anchors = vec![vec![0x30, 0].into()];
         let refused = read(wire::Partner { trust_anchors, ..Default::default() });
         assert!(matches!(refused, Err(Unreadable::Authority(_))), "{refused:?}");
+    }
+
+    fn with(tls: Option<i32>, sasl: i32, dialback: bool) -> Result<Admitted, Unreadable> {
+        let domains = vec!["fabrikam.example".to_owned()];
+        let partner = wire::Partner { domains, tls, sasl, dialback, ..wire::Partner::default() };
+        Admitted::try_from(&wire::Admission { partners: vec![partner], ..Default::default() })
+    }
+
+    #[test]
+    fn a_negotiation_that_is_missing_unknown_or_without_a_method_is_refused() {
+        let required = Negotiation::Required.into();
+        let none = Negotiation::NotSupported.into();
+        assert!(with(Some(required), required, false).is_ok());
+        assert!(with(Some(none), none, true).is_ok());
+
+        for (tls, sasl) in [(None, required), (Some(9), required), (Some(required), 9)] {
+            let refused = with(tls, sasl, true);
+            assert!(matches!(refused, Err(Unreadable::Negotiation(_))), "{tls:?} {sasl}");
+        }
+        let refused = with(Some(none), required, false);
+        assert!(matches!(refused, Err(Unreadable::Terms(_, invalid)) if invalid.row == 6));
     }
 }

@@ -12,9 +12,9 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use xmpp_proto::jid::Domain;
 use xmpp_proto::locate::{SrvAnswers, Target, in_order, targets};
-use xmpp_proto::stream::DomainPair;
+use xmpp_proto::stream::{DomainPair, TlsTerms};
 
-use crate::admission::Admitted;
+use crate::admission::{Admitted, Partner};
 use crate::xmpp::failure::{Failure, FailureKind, Phase};
 use crate::xmpp::partner::{Located, Tried};
 
@@ -93,6 +93,16 @@ impl Connector {
         let Some(partner) = admitted.partner(domain) else {
             return Err(not_partner(domain, Phase::Lookup));
         };
+        let mut located = self.find(domain, partner).await?;
+        let terms = admitted.streams.partners.get(domain);
+        if terms.is_some_and(|terms| terms.tls() == TlsTerms::NotSupported) {
+            // Direct TLS is TLS.
+            located.targets.retain(|target| !target.direct_tls);
+        }
+        Ok(located)
+    }
+
+    async fn find(&self, domain: &Domain, partner: &Partner) -> Result<Located, Failure> {
         let routes = &partner.routes;
         if !routes.is_empty() {
             let answers = SrvAnswers { starttls: &routes.starttls, direct_tls: &routes.direct_tls };

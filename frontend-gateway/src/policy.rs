@@ -12,7 +12,10 @@ mod next_hop_document;
 pub mod partner;
 mod partner_document;
 mod partner_trust;
+pub mod profile;
 mod route_document;
+pub mod traffic;
+mod traffic_document;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +28,7 @@ pub use access::AccessPolicies;
 pub use gate::{Gate, Refusal, Verdict};
 pub use next_hop::NextHop;
 pub use partner::{PartnerType, XmppPartner};
+pub use traffic::XmppException;
 
 /// Who serves the users of a local domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub struct Policy {
     pub next_hops: BTreeMap<Arc<str>, NextHop>,
     /// The partners in the order of the document.
     pub partners: Vec<XmppPartner>,
+    /// What partners may not, whatever their records say.
+    pub exceptions: Vec<XmppException>,
     /// What users may do with the outside.
     pub access: AccessPolicies,
     /// What all partners share.
@@ -96,6 +102,20 @@ pub enum Subject {
     Message,
     /// A request to see presence, or anything that follows from it.
     Presence,
+}
+
+impl Subject {
+    /// All with their words of the policy document.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("message", Self::Message), ("presence", Self::Presence)];
+
+    /// Returns the word of the policy document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Presence => "presence",
+        }
+    }
 }
 
 /// A question to the policy: may `subject` go in `direction` between these two?

@@ -13,6 +13,7 @@ mod false_edge;
 mod false_next_hop;
 mod link;
 mod lying_dns;
+mod negotiation_matrix;
 mod next_hop;
 mod server_choice;
 mod short_streams;

@@ -115,7 +115,9 @@ impl Failure {
             C::TlsNotOffered | C::TlsRefused => FailureKind::TlsNotOffered,
             C::TlsFailed => FailureKind::TlsFailed,
             C::PeerUnproven => FailureKind::Unproven,
-            C::NothingOffered | C::NoAuthentication => FailureKind::NothingOffered,
+            C::NothingOffered | C::NoAuthentication | C::TlsNotSupported => {
+                FailureKind::NothingOffered
+            }
             C::SaslFailed(_) => FailureKind::SaslRefused,
             C::PeerError(error) => FailureKind::PeerError(error.condition),
             C::PeerClosed | C::ConnectionLost => FailureKind::PeerLeft,

@@ -20,7 +20,7 @@ use super::certificate::{self, Certificate};
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
 use super::pool::Pool;
-use super::report::{self, StreamTls, count_established};
+use super::report::{self, StreamTls, WithoutTls, count_established};
 use super::unsettled::{Arrived, Progress, Unsettled, pair_of};
 use crate::admission::Admitted;
 use crate::hub::Inbound;
@@ -92,6 +92,7 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
         unsettled: Unsettled::new(number),
         carrying: Carrying::default(),
         open: Vec::new(),
+        without_tls: None,
         is_refused: false,
         ended: None,
     };
@@ -112,6 +113,7 @@ struct Driver {
     /// Our stanzas, where the stream is bidirectional.
     carrying: Carrying,
     open: Vec<(DomainPair, Proof)>,
+    without_tls: Option<WithoutTls>,
     /// Whether the peer proved a domain but may have no further stream.
     is_refused: bool,
     ended: Option<Instant>,
@@ -313,11 +315,13 @@ impl Driver {
             proof = proof.label(), "a peer has proven its domain"
         );
         let direct_tls = self.around.begins_with_tls;
-        if self.open.is_empty() {
-            count_established(Direction::Inbound, direct_tls);
-        }
         let tls = StreamTls { version: self.connection.tls_version(), direct: direct_tls };
         let direction = Direction::Inbound;
+        if self.open.is_empty() {
+            count_established(direction, tls);
+            let in_clear = tls.version.is_none();
+            self.without_tls = in_clear.then(|| WithoutTls::raise(&pair, direction));
+        }
         let bidirectional = self.machine.is_bidirectional();
         let report = report::established(&pair, direction, self.number, proof, tls);
         self.tell(StreamReport { bidirectional, ..report }).await;
@@ -359,6 +363,7 @@ impl Driver {
     }
 
     async fn report_end(&mut self) {
+        self.without_tls = None;
         for (pair, _) in std::mem::take(&mut self.open) {
             self.tell(report::closed(&pair, Direction::Inbound, self.number, String::new())).await;
         }

@@ -18,7 +18,7 @@ use super::inbound::{InboundCommand, Load};
 use super::listener::Registry;
 use super::partner::{Carried, Partner, PartnerEffect};
 use super::queue::Ticket;
-use super::report::count_established;
+use super::report::{StreamTls, WithoutTls, count_established};
 use crate::admission::Admitted;
 use crate::connect::{Connector, Reached, server_name};
 use crate::hub::Inbound;
@@ -110,6 +110,7 @@ pub async fn drive(
         partner,
         socket: Socket::None,
         is_direct_tls: false,
+        without_tls: None,
         verifiers: Vec::new(),
         ways: BTreeMap::new(),
         arrivals: Arrivals::new(registry.clone(), own),
@@ -166,6 +167,7 @@ struct Driver {
     socket: Socket,
     /// Whether the connection began with TLS.
     is_direct_tls: bool,
+    without_tls: Option<WithoutTls>,
     verifiers: Vec<(VerifyRequest, mpsc::UnboundedSender<InboundCommand>)>,
     /// The streams of the partner that carry our stanzas.
     ways: BTreeMap<u64, mpsc::UnboundedSender<InboundCommand>>,
@@ -348,9 +350,16 @@ impl Driver {
                 PartnerEffect::Grant(credit) => HubInput::Grant { pair: self.pair.clone(), credit },
                 PartnerEffect::Report(mut report) => {
                     if report.state() == State::Established {
-                        report.tls_version = self.socket.tls_version().unwrap_or_default().into();
+                        let version = self.socket.tls_version();
+                        report.tls_version = version.unwrap_or_default().into();
                         report.direct_tls = self.is_direct_tls;
-                        count_established(Direction::Outbound, self.is_direct_tls);
+                        let direction = Direction::Outbound;
+                        count_established(
+                            direction,
+                            StreamTls { version, direct: self.is_direct_tls },
+                        );
+                        let raise = || WithoutTls::raise(&self.pair, direction);
+                        self.without_tls = version.is_none().then(raise);
                     }
                     HubInput::Report(report)
                 }
@@ -375,6 +384,7 @@ impl Driver {
             }
             PartnerEffect::StartTls => self.start_tls(),
             PartnerEffect::Disconnect => {
+                self.without_tls = None;
                 self.arrivals.end_stream();
                 self.disconnect();
             }

@@ -26,7 +26,8 @@ use xmpp_proto::locate::Target;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
-    InitiatingStream, PeerCertificate, Proof, StreamCondition, Verdict, VerifyRequest,
+    InitiatingStream, Method, PeerCertificate, Proof, StreamCondition, StreamTerms, Verdict,
+    VerifyRequest,
 };
 
 use super::attempt::ClosedBy;
@@ -60,6 +61,9 @@ const VERIFICATIONS_MAX: usize = 256;
 pub struct Partner {
     pair: DomainPair,
     limits: Option<QueueLimits>,
+    terms: Option<StreamTerms>,
+    /// Whether the server that is connected to offered TLS a moment ago, and refused to begin it.
+    forgoes_tls: bool,
     queue: Queue,
     state: State,
     last_token: u64,
@@ -78,7 +82,7 @@ pub struct Partner {
     last_failure: Option<Failure>,
     /// How many streams have been established so far.
     established: u64,
-    /// How we were authenticated on the last of them.
+    /// What the open stream rests on.
     proof: Option<Proof>,
     farewell: Option<Bytes>,
     effects: VecDeque<PartnerEffect>,
@@ -104,6 +108,9 @@ impl Partner {
     pub fn new(pair: DomainPair, admitted: &Admitted, draw: fn(u32) -> u32) -> Self {
         let mut partner = Self {
             limits: queue_limits(&pair, admitted),
+            terms: admitted.streams.terms(&pair.local, &pair.remote),
+            forgoes_tls: false,
+            proof: None,
             pair,
             queue: Queue::default(),
             state: State::Idle,
@@ -118,7 +125,6 @@ impl Partner {
             back_off: BackOff::new(draw),
             last_failure: None,
             established: 0,
-            proof: None,
             farewell: None,
             effects: VecDeque::new(),
         };
@@ -128,6 +134,7 @@ impl Partner {
 
     /// Takes another admission; a partner that it leaves out gets no more stanzas.
     pub fn handle_admission(&mut self, admitted: &Admitted, now: Instant) {
+        self.terms = admitted.streams.terms(&self.pair.local, &self.pair.remote);
         let before = std::mem::replace(&mut self.limits, queue_limits(&self.pair, admitted));
         if before != self.limits {
             self.grant();
@@ -141,17 +148,22 @@ impl Partner {
                 self.bounce_all(StanzaCondition::Forbidden, &text);
                 self.end(Some(StreamCondition::PolicyViolation), now);
             }
-            // RFC 6120 s.4.9.3.16: the peer may come back, authenticated as these terms ask.
-            (State::Open(_), Some(_)) if !self.accepts_proof(admitted) => {
-                self.end(Some(StreamCondition::Reset), now);
-            }
             // What failed under the terms before may work under these.
             (State::BackingOff { .. }, Some(_)) => {
                 self.back_off.reset();
                 self.state = State::Idle;
                 self.proceed(now);
             }
-            _ => {}
+            _ => self.reset_if_not_accepted(now),
+        }
+    }
+
+    /// Ends a stream whose authentication the terms do not accept any more; the peer may come back,
+    /// authenticated as they ask (RFC 6120 s.4.9.3.16).
+    fn reset_if_not_accepted(&mut self, now: Instant) {
+        let Some(proof) = self.proof else { return };
+        if self.terms.is_some_and(|terms| !terms.accepts(proof)) {
+            self.end(Some(StreamCondition::Reset), now);
         }
     }
 
@@ -255,11 +267,6 @@ impl Partner {
         self.end(None, now);
     }
 
-    fn accepts_proof(&self, admitted: &Admitted) -> bool {
-        let terms = admitted.streams.terms(&self.pair.local, &self.pair.remote);
-        self.proof.is_none_or(|proof| terms.is_some_and(|terms| terms.accepts(proof)))
-    }
-
     fn end(&mut self, condition: Option<StreamCondition>, now: Instant) {
         if let Some(stream) = self.stream() {
             stream.close(condition, now);
@@ -318,6 +325,7 @@ impl Partner {
                 }
                 InitiatingEvent::Ready { peer_proven, proof, confirmation } => {
                     self.handle_ready(peer_proven, confirmation, proof, now);
+                    self.reset_if_not_accepted(now);
                 }
                 InitiatingEvent::Delivered { token } => {
                     if let Some(queued) = self.take_ticket(token) {
@@ -366,7 +374,8 @@ impl Partner {
             partner = %remote, proof = label, ?confirmation, bidirectional,
             "a stream to the partner is open"
         );
-        if !peer_proven {
+        // Who is there at all without TLS, the record of such streams tells.
+        if !peer_proven && proof != Proof::DialbackInClear {
             metrics::counter!("edge_xmpp_peers_unproven_total").increment(1);
             tracing::warn!(partner = %remote, "peer unproven: its certificate does not verify");
         }
@@ -399,6 +408,7 @@ impl Partner {
             }
         };
         self.effects.push_back(PartnerEffect::Disconnect);
+        self.proof = None;
         let text = reason.to_string();
         tracing::info!(partner = %self.pair.remote, reason = text, was_open, "a stream to the partner ended");
         metrics::counter!("edge_xmpp_outbound_closed_total", "cause" => reason.cause.label())
@@ -421,6 +431,13 @@ impl Partner {
         }
         if let Some(attempt) = &mut self.attempt {
             let failure = Failure::of_close(attempt.phase(), &reason.cause);
+            // The same server again, without TLS. A handshake that fails never leads there.
+            let in_clear = |terms: StreamTerms| terms.allows(Method::DialbackInClear);
+            self.forgoes_tls =
+                reason.cause == CloseCause::TlsRefused && self.terms.is_some_and(in_clear);
+            if self.forgoes_tls {
+                attempt.put_back_target();
+            }
             attempt.fail(failure, Some(ClosedBy::of(reason)), now);
         }
         self.try_next(now);

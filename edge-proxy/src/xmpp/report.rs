@@ -4,10 +4,13 @@ use link::wire::stream_report::{Direction, State};
 use link::wire::{Proof as WireProof, StreamReport};
 use xmpp_proto::stream::{DomainPair, Proof};
 
+/// How many streams are open without TLS.
+const STREAMS_WITHOUT_TLS: &str = "edge_xmpp_streams_without_tls";
+
 /// The TLS of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamTls {
-    /// The ProtocolVersion, if it is known.
+    /// The ProtocolVersion; `None` without TLS.
     pub(super) version: Option<u16>,
     /// Whether the connection began with it (XEP-0368).
     pub(super) direct: bool,
@@ -31,11 +34,46 @@ pub(super) fn established(
 }
 
 /// Counts a stream that is established.
-pub(super) fn count_established(direction: Direction, direct_tls: bool) {
-    let direction = if direction == Direction::Inbound { "inbound" } else { "outbound" };
-    let tls = if direct_tls { "direct" } else { "starttls" };
+pub(super) fn count_established(direction: Direction, tls: StreamTls) {
+    let direction = direction_label(direction);
+    let tls = match tls {
+        StreamTls { version: None, .. } => "none",
+        StreamTls { direct: true, .. } => "direct",
+        StreamTls { direct: false, .. } => "starttls",
+    };
     metrics::counter!("edge_xmpp_established_total", "direction" => direction, "tls" => tls)
         .increment(1);
+}
+
+/// A stream that is established without TLS; the alarm lasts for as long as this does.
+#[derive(Debug)]
+pub(super) struct WithoutTls(());
+
+impl WithoutTls {
+    /// Raises the alarm.
+    pub(super) fn raise(pair: &DomainPair, direction: Direction) -> Self {
+        let direction = direction_label(direction);
+        tracing::warn!(
+            partner = %pair.remote, local = %pair.local, direction,
+            "a stream without TLS is open, as the partner's row allows"
+        );
+        metrics::gauge!(STREAMS_WITHOUT_TLS).increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for WithoutTls {
+    fn drop(&mut self) {
+        metrics::gauge!(STREAMS_WITHOUT_TLS).decrement(1.0);
+    }
+}
+
+const fn direction_label(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+        Direction::Unknown => "unknown",
+    }
 }
 
 /// Reports the end of an established stream; a `reason` is for a person.
@@ -57,7 +95,7 @@ pub(super) fn failed(pair: &DomainPair, reason: String) -> StreamReport {
 pub(super) const fn wire_proof(proof: Option<Proof>) -> WireProof {
     match proof {
         Some(Proof::External) => WireProof::SaslExternal,
-        Some(Proof::Certificate | Proof::Dialback) => WireProof::Dialback,
+        Some(Proof::Certificate | Proof::Dialback | Proof::DialbackInClear) => WireProof::Dialback,
         None => WireProof::None,
     }
 }

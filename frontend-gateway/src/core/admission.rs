@@ -1,10 +1,11 @@
 //! What edges are told of the policy: only what they need in order to refuse early.
 
 use bytes::Bytes;
-use link::wire::{self, Admission, GatewayLimits};
+use link::wire::{self, Admission, GatewayLimits, Negotiation};
 use xmpp_proto::jid::Domain;
+use xmpp_proto::stream::{SaslTerms, TlsTerms};
 
-use crate::policy::partner::{Negotiation, Route};
+use crate::policy::partner::Route;
 use crate::policy::{Policy, XmppPartner};
 
 /// The largest stanza of a peer that has proven its domain, in bytes.
@@ -29,15 +30,20 @@ pub(super) fn of_policy(policy: &Policy, version: u64, dialback_secrets: Vec<Byt
 }
 
 fn partner(partner: &XmppPartner) -> wire::Partner {
-    let sasl = match partner.sasl {
-        Negotiation::Required => wire::Negotiation::Required,
-        Negotiation::Optional => wire::Negotiation::Optional,
-        Negotiation::NotSupported => wire::Negotiation::NotSupported,
+    let tls = match partner.terms.tls() {
+        TlsTerms::Required => Negotiation::Required,
+        TlsTerms::Optional => Negotiation::Optional,
+        TlsTerms::NotSupported => Negotiation::NotSupported,
+    };
+    let sasl = match partner.terms.sasl() {
+        SaslTerms::Required => Negotiation::Required,
+        SaslTerms::Optional => Negotiation::Optional,
+        SaslTerms::NotSupported => Negotiation::NotSupported,
     };
     wire::Partner {
         domains: partner.domains().map(Domain::to_string).collect(),
         sasl: sasl.into(),
-        dialback: partner.dialback,
+        dialback: partner.terms.dialback(),
         keep_alive: partner.keep_alive,
         connection_limit: partner.connections_max,
         allow_private_addresses: partner.allow_private_addresses,
@@ -46,6 +52,7 @@ fn partner(partner: &XmppPartner) -> wire::Partner {
         queue_age_ms_max: partner.queue.age_s_max * 1000,
         routes: partner.routes.iter().map(route).collect(),
         allow_any_port: partner.allow_any_port,
+        tls: Some(tls.into()),
         bidi: partner.bidi,
         trust_anchors: partner.trust.iter().map(|authority| authority.der.clone()).collect(),
         pinned_keys: partner.pinned_keys.iter().map(|pin| pin.0.to_vec().into()).collect(),

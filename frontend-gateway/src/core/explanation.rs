@@ -150,6 +150,10 @@ impl Lines {
             None => (to, from, Direction::X2s, "XMPP to SIP"),
         };
         let standing = facts.contacts.standing(user, contact);
+        if let Some(partner) = policy.partner(contact.domain()) {
+            let (name, profile, terms) = (&partner.domain, partner.profile.word(), partner.terms);
+            self.say(format!("partner {name}: profile {profile}, {terms}"));
+        }
         for (subject, name) in [(Subject::Message, "message"), (Subject::Presence, "presence")] {
             self.say(format!("{from} -> {to}: {name}, {way}"));
             let question = Question { user, contact, direction, subject, standing };

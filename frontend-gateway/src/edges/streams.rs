@@ -77,6 +77,7 @@ impl Streams {
             let tls = match stream.tls_version {
                 0x0303 => "TLS 1.2",
                 0x0304 => "TLS 1.3",
+                0 => "no TLS",
                 _ => "TLS unknown",
             };
             let direction = match stream.bidirectional {

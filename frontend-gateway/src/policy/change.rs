@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::Policy;
+use super::traffic::Ways;
+use super::{Policy, XmppPartner};
 
 /// Returns a line for each difference; none when the two say the same.
 pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
@@ -11,6 +12,8 @@ pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
     compare("local domain", &old.local_domains, &new.local_domains, &mut lines);
     compare("next hop", &old.next_hops, &new.next_hops, &mut lines);
     compare("partner", &by_domain(old), &by_domain(new), &mut lines);
+    rows_of_partners(&by_domain(old), new, &mut lines);
+    compare("exception for", &by_pattern(old), &by_pattern(new), &mut lines);
     let (before, after) = (&old.access, &new.access);
     compare("user policy", &before.user, &after.user, &mut lines);
     compare("grant to", &before.granted, &after.granted, &mut lines);
@@ -25,8 +28,26 @@ pub fn changes(old: &Policy, new: &Policy) -> Vec<String> {
     lines
 }
 
-fn by_domain(policy: &Policy) -> BTreeMap<&str, &super::XmppPartner> {
+fn by_domain(policy: &Policy) -> BTreeMap<&str, &XmppPartner> {
     policy.partners.iter().map(|partner| (partner.domain.as_str(), partner)).collect()
+}
+
+fn by_pattern(policy: &Policy) -> BTreeMap<String, Vec<Ways>> {
+    let mut by_pattern: BTreeMap<String, Vec<Ways>> = BTreeMap::new();
+    for exception in &policy.exceptions {
+        by_pattern.entry(exception.domains.to_string()).or_default().push(exception.ways);
+    }
+    by_pattern
+}
+
+/// Says which row of the negotiation matrix each partner gets that is new, or has another row.
+fn rows_of_partners(old: &BTreeMap<&str, &XmppPartner>, new: &Policy, lines: &mut Vec<String>) {
+    for partner in &new.partners {
+        let before = old.get(partner.domain.as_str()).map(|before| before.terms);
+        if before != Some(partner.terms) {
+            lines.push(format!("  partner {}: {}", partner.domain, partner.terms));
+        }
+    }
 }
 
 fn compare<K: Ord + ToString, V: PartialEq + Debug>(
@@ -95,6 +116,8 @@ mod tests {
                 "- partner litware.example",
                 "~ partner fabrikam.example: partner_type: Federated -> partner_type: PublicVerified",
                 "+ partner tailspin.example",
+                "  partner tailspin.example: row 7 of the negotiation matrix: SASL EXTERNAL over \
+                 TLS, dialback over TLS",
                 "~ global policy: xmpp: true -> xmpp: false",
             ]
         );

@@ -10,6 +10,7 @@ use xmpp_proto::jid::{Domain, Jid};
 use super::access::{Access, AccessPolicies};
 use super::next_hop_document::{self, NextHops};
 use super::partner_document::partner;
+use super::traffic_document::exception;
 use super::{GatewaySettings, Policy, ServedBy};
 
 /// The most partners, local domains or policies of a document.
@@ -37,12 +38,18 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Policy> {
     let connections_max = gateway.as_ref().map_or(20, |settings| settings.partner_connections_max);
     let partners =
         root.tables("xmpp_partner", |table| partner(table, connections_max, &mut owners));
+    let exceptions = root.tables("xmpp_exception", exception);
     let access = access_policies(root);
     let (next_hops, local_domains, partners) = (next_hops?, local_domains?, partners?);
+    let exceptions = exceptions?;
     if local_domains.is_empty() {
         return Err(root.error("local_domain", "at least one [[local_domain]] is needed"));
     }
-    for (key, count) in [("local_domain", local_domains.len()), ("xmpp_partner", partners.len())] {
+    for (key, count) in [
+        ("local_domain", local_domains.len()),
+        ("xmpp_partner", partners.len()),
+        ("xmpp_exception", exceptions.len()),
+    ] {
         if count > ENTRIES_MAX {
             return Err(root.error(key, format!("more than {ENTRIES_MAX} entries")));
         }
@@ -59,7 +66,8 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Policy> {
             root.warn("next_hop", format!("no [[local_domain]] is served by next hop \"{name}\""));
         }
     }
-    Ok(Policy { local_domains, next_hops, partners, access: access?, gateway: gateway? })
+    let (access, gateway) = (access?, gateway?);
+    Ok(Policy { local_domains, next_hops, partners, exceptions, access, gateway })
 }
 
 fn local_domain(

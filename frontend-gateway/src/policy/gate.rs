@@ -4,6 +4,7 @@ use std::fmt;
 
 use xmpp_proto::jid::{Domain, Jid};
 
+use super::traffic::TrafficRule;
 use super::{Direction, Policy, Question, Standing, Subject};
 
 /// One rule of the policy.
@@ -13,6 +14,8 @@ pub enum Gate {
     LocalDomain,
     /// The contact's domain belongs to a partner.
     Partner,
+    /// The partner's direction and kinds let it cross, and no exception denies it.
+    Traffic,
     /// The user's external access policy allows federation.
     FederationAccess,
     /// The user's external access policy allows XMPP partners.
@@ -44,6 +47,15 @@ pub enum Refusal {
     NoPartner {
         /// The domain.
         domain: Domain,
+    },
+    /// It may not cross between us and the partner.
+    NotCarried {
+        /// The contact's domain.
+        domain: Domain,
+        /// What it is.
+        subject: Subject,
+        /// The rule against it.
+        rule: TrafficRule,
     },
     /// The access policy forbids federation.
     NoFederationAccess {
@@ -77,9 +89,10 @@ pub enum Refusal {
 
 impl Gate {
     /// All gates, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LocalDomain,
         Self::Partner,
+        Self::Traffic,
         Self::FederationAccess,
         Self::XmppAccess,
         Self::ContactDecision,
@@ -91,6 +104,7 @@ impl Gate {
         match self {
             Self::LocalDomain => "local-domain",
             Self::Partner => "partner",
+            Self::Traffic => "traffic",
             Self::FederationAccess => "federation-access",
             Self::XmppAccess => "xmpp-access",
             Self::ContactDecision => "contact-decision",
@@ -106,6 +120,10 @@ impl Gate {
             }
             Self::Partner if policy.partner(contact.domain()).is_none() => {
                 Err(Refusal::NoPartner { domain: contact.domain().clone() })
+            }
+            Self::Traffic if let Some(rule) = traffic_rule(policy, question) => {
+                let (domain, subject) = (contact.domain().clone(), question.subject);
+                Err(Refusal::NotCarried { domain, subject, rule })
             }
             Self::FederationAccess if !policy.access.nearest(user).0.federation => {
                 let scope = policy.access.nearest(user).1.to_string();
@@ -139,6 +157,10 @@ impl Gate {
                 }
                 None => String::new(),
             },
+            Self::Traffic => match policy.partner(contact.domain()) {
+                Some(partner) => format!("direction {}, no exception", partner.ways),
+                None => String::new(),
+            },
             Self::FederationAccess => {
                 format!("{} allows federation", policy.access.nearest(user).1)
             }
@@ -157,6 +179,12 @@ impl Gate {
             },
         }
     }
+}
+
+fn traffic_rule(policy: &Policy, question: &Question<'_>) -> Option<TrafficRule> {
+    let domain = question.contact.domain();
+    let partner = policy.partner(domain)?;
+    policy.traffic_rule(partner, domain, question.subject, question.direction)
 }
 
 // A user who denied a contact may still write to it.
@@ -183,6 +211,7 @@ impl Refusal {
         match self {
             Self::NotLocal { .. } => Gate::LocalDomain,
             Self::NoPartner { .. } => Gate::Partner,
+            Self::NotCarried { .. } => Gate::Traffic,
             Self::NoFederationAccess { .. } => Gate::FederationAccess,
             Self::NoXmppAccess { .. } => Gate::XmppAccess,
             Self::Denied { .. } => Gate::ContactDecision,
@@ -197,6 +226,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotLocal { domain } => write!(f, "{domain} is not served here"),
             Self::NoPartner { domain } => write!(f, "{domain} is not a federation partner"),
+            Self::NotCarried { domain, subject, .. } => {
+                write!(f, "no {} goes this way between {domain} and here", subject.word())
+            }
             Self::NoFederationAccess { user, .. } => {
                 write!(f, "{user} may not communicate with other organisations")
             }
@@ -227,6 +259,7 @@ impl Refusal {
                     "add an [[xmpp_partner]] with domain {domain}, or list it in additional_domains"
                 )
             }
+            Self::NotCarried { rule, .. } => rule.to_string(),
             Self::NoFederationAccess { scope, .. } => {
                 format!("set federation_access = true in {scope}, or grant the user another policy")
             }

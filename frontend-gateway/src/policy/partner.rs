@@ -6,6 +6,11 @@ use bytes::Bytes;
 use host::tls::KeyPin;
 use sha2::{Digest, Sha256};
 use xmpp_proto::jid::Domain;
+use xmpp_proto::stream::StreamTerms;
+
+use super::Subject;
+use super::profile::Profile;
+use super::traffic::Ways;
 
 /// What a partner's users may do (`lync.md` 1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +42,6 @@ impl PartnerType {
             Self::PublicUnverified => "public-unverified",
         }
     }
-}
-
-/// How far a feature of stream negotiation is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Negotiation {
-    /// Nothing goes without it.
-    Required,
-    /// Used where the peer can.
-    Optional,
-    /// Never used.
-    NotSupported,
 }
 
 /// Bounds of the queue of stanzas that wait for a stream to a partner.
@@ -116,10 +110,14 @@ pub struct XmppPartner {
     pub description: String,
     /// What its users may do.
     pub partner_type: PartnerType,
-    /// SASL EXTERNAL.
-    pub sasl: Negotiation,
-    /// Server dialback over TLS.
-    pub dialback: bool,
+    /// What kind of server it has.
+    pub profile: Profile,
+    /// How streams are secured, and how its servers authenticate.
+    pub terms: StreamTerms,
+    /// Which way something may go.
+    pub ways: Ways,
+    /// What may go.
+    pub kinds: Vec<Subject>,
     /// Whether silence on a stream is followed by a check that the peer lives.
     pub keep_alive: bool,
     /// Whether one stream may carry the stanzas of both directions (XEP-0288).

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use host::config::{Read, Table};
 use xmpp_proto::jid::Domain;
+use xmpp_proto::stream::{SaslTerms, StreamTerms, TermsWarning, TlsTerms};
 
 use super::document::{narrow, own};
-use super::partner::{Negotiation, PartnerType, QueueLimits, XmppPartner};
+use super::partner::{PartnerType, QueueLimits, XmppPartner};
 use super::partner_trust;
+use super::profile::{Profile, Setting};
 use super::route_document::routes;
+use super::traffic_document::{kinds, ways};
 
 /// Reads a partner; `connections_max` counts where it does not say otherwise.
 pub(super) fn partner(
@@ -20,8 +23,13 @@ pub(super) fn partner(
     let additional: Read<Vec<Domain>> = table.or("additional_domains", Vec::new());
     let description = table.or("description", String::new());
     let partner_type = partner_type(table);
-    let negotiation = negotiation(table);
-    let keep_alive = table.or("keep_alive", true);
+    let profile = table.word("profile", &Profile::WORDS, Profile::Generic);
+    // What rests on a profile that cannot be read is checked as if there were none.
+    let known_profile = profile.as_ref().copied().unwrap_or(Profile::Generic);
+    let terms = terms(table, known_profile);
+    let keep_alive = keep_alive(table, known_profile);
+    let ways = ways(table);
+    let kinds = kinds(table);
     let bidi = table.or("bidi", true);
     let connections_max = table.number("connection_limit", 1..=10_000, connections_max.into());
     let allow_private_addresses = table.or("allow_private_addresses", false);
@@ -35,14 +43,15 @@ pub(super) fn partner(
     let owned =
         |domain| own(table, "additional_domains", domain, "the domain of another entry", owners);
     let additional_domains = additional?.into_iter().map(owned).collect::<Read<_>>()?;
-    let (sasl, dialback) = negotiation?;
     Ok(XmppPartner {
         domain,
         additional_domains,
         description: description?,
         partner_type: partner_type?,
-        sasl,
-        dialback,
+        profile: profile?,
+        terms: terms?,
+        ways: ways?,
+        kinds: kinds?,
         keep_alive: keep_alive?,
         bidi: bidi?,
         connections_max: narrow(connections_max?),
@@ -53,6 +62,13 @@ pub(super) fn partner(
         trust: trust?,
         pinned_keys: pinned_keys?,
     })
+}
+
+fn keep_alive(table: &mut Table<'_, '_>, profile: Profile) -> Read<bool> {
+    let setting = profile.settings().keep_alive;
+    let keep_alive = table.or("keep_alive", setting.default)?;
+    warn_of_misfit(table, profile, "keep_alive", setting, keep_alive);
+    Ok(keep_alive)
 }
 
 fn partner_type(table: &mut Table<'_, '_>) -> Read<PartnerType> {
@@ -69,48 +85,49 @@ fn partner_type(table: &mut Table<'_, '_>) -> Read<PartnerType> {
 }
 
 /// Reads the three negotiation keys and checks their row of the matrix (`lync.md` 1.5).
-fn negotiation(table: &mut Table<'_, '_>) -> Read<(Negotiation, bool)> {
-    let words = [
-        ("required", Negotiation::Required),
-        ("optional", Negotiation::Optional),
-        ("not-supported", Negotiation::NotSupported),
+fn terms(table: &mut Table<'_, '_>, profile: Profile) -> Read<StreamTerms> {
+    let settings = profile.settings();
+    let tls_words = [
+        ("required", TlsTerms::Required),
+        ("optional", TlsTerms::Optional),
+        ("not-supported", TlsTerms::NotSupported),
     ];
-    let tls = table.word("tls_negotiation", &words, Negotiation::Required);
-    let sasl = table.word("sasl_negotiation", &words, Negotiation::Optional);
-    let dialback = table.or("dialback_negotiation", true);
+    let sasl_words = [
+        ("required", SaslTerms::Required),
+        ("optional", SaslTerms::Optional),
+        ("not-supported", SaslTerms::NotSupported),
+    ];
+    let tls = table.word("tls_negotiation", &tls_words, settings.tls.default);
+    let sasl = table.word("sasl_negotiation", &sasl_words, settings.sasl.default);
+    let dialback = table.or("dialback_negotiation", settings.dialback.default);
     let (tls, sasl, dialback) = (tls?, sasl?, dialback?);
-    if let Some(row) = invalid_row(tls, sasl, dialback) {
-        return Err(table.error("dialback_negotiation", format!(
-            "row {row} of the negotiation matrix is invalid: neither SASL EXTERNAL over TLS nor \
-             dialback is possible"
-        )));
+    warn_of_misfit(table, profile, "tls_negotiation", settings.tls, tls);
+    warn_of_misfit(table, profile, "sasl_negotiation", settings.sasl, sasl);
+    warn_of_misfit(table, profile, "dialback_negotiation", settings.dialback, dialback);
+    let terms = StreamTerms::new(tls, sasl, dialback)
+        .map_err(|invalid| table.error("dialback_negotiation", invalid.to_string()))?;
+    for warning in terms.warnings() {
+        let key = match warning {
+            TermsWarning::DialbackUnused => "dialback_negotiation",
+            TermsWarning::SaslUnused | TermsWarning::SaslWithTlsAlone { .. } => "sasl_negotiation",
+            TermsWarning::TlsNotRequired { .. } => "tls_negotiation",
+        };
+        table.warn(key, format!("row {}: {warning}", terms.row()));
     }
-    if tls != Negotiation::Required {
-        return Err(table.error(
-            "tls_negotiation",
-            "only \"required\" is served: streams without TLS are refused",
-        ));
-    }
-    if sasl == Negotiation::Required && dialback {
-        table.warn(
-            "dialback_negotiation",
-            "dialback will not operate: `sasl_negotiation` is \"required\"",
-        );
-    }
-    Ok((sasl, dialback))
+    Ok(terms)
 }
 
-/// Returns the number of the matrix row if it is one of the five that can never work.
-fn invalid_row(tls: Negotiation, sasl: Negotiation, dialback: bool) -> Option<u8> {
-    use Negotiation::{NotSupported, Optional, Required};
-    match (tls, sasl, dialback) {
-        (_, _, true) => None,
-        (NotSupported, Required, false) => Some(6),
-        (NotSupported, Optional, false) => Some(12),
-        (Required, NotSupported, false) => Some(14),
-        (Optional, NotSupported, false) => Some(16),
-        (NotSupported, NotSupported, false) => Some(18),
-        (Required | Optional, Required | Optional, false) => None,
+/// Warns where a key of the record contradicts the profile; a default of it never does.
+fn warn_of_misfit<T: PartialEq + Copy>(
+    table: &Table<'_, '_>,
+    profile: Profile,
+    key: &str,
+    setting: Setting<T>,
+    value: T,
+) {
+    if !setting.fits.contains(&value) {
+        let (word, reason) = (profile.word(), profile.settings().reason);
+        table.warn(key, format!("contradicts profile \"{word}\": {reason}"));
     }
 }
 

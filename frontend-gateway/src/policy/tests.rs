@@ -3,9 +3,10 @@
 use xmpp_proto::jid::Jid;
 
 use super::document::parse;
-use super::partner::Negotiation;
 use super::{Direction, Gate, Policy, Question, Refusal, Standing, Subject};
 use crate::testing::with_option;
+
+mod traffic;
 
 const DOCUMENT: &str = r#"
 [[local_domain]]
@@ -180,7 +181,7 @@ connection_limits = 3
 #[test]
 fn the_five_invalid_rows_of_the_negotiation_matrix_are_refused_by_number() {
     let words = ["required", "optional", "not-supported"];
-    let mut row = 0;
+    let mut row = 0_u8;
     for sasl in words {
         for tls in words {
             for dialback in [true, false] {
@@ -199,8 +200,12 @@ fn the_five_invalid_rows_of_the_negotiation_matrix_are_refused_by_number() {
                     [6, 12, 14, 16, 18].contains(&row),
                     "row {row}: {diagnostics:?}"
                 );
-                // Without TLS nothing is served, whatever the matrix says.
-                assert_eq!(policy.is_some(), tls == "required" && !invalid, "row {row}");
+                assert_eq!(policy.is_some(), !invalid, "row {row}");
+                if let Some(policy) = policy {
+                    assert_eq!(policy.partners[0].terms.row(), row);
+                    let warned = |key: &str| diagnostics.iter().any(|it| it.message.contains(key));
+                    assert_eq!(warned("TLS is not required"), tls != "required", "row {row}");
+                }
             }
         }
     }
@@ -214,7 +219,7 @@ fn a_partner_type_that_is_left_out_is_the_strictest_and_warned_of() {
     let (policy, diagnostics) = parse(document);
     let partner = &policy.unwrap().partners[0];
     assert!(!partner.partner_type.is_approved_at_once());
-    assert_eq!((partner.sasl, partner.dialback), (Negotiation::Optional, true));
+    assert_eq!(partner.terms.row(), 7);
     assert!(
         diagnostics.iter().any(|found| found.line == 3 && found.message.contains("partner_type"))
     );
@@ -319,6 +324,9 @@ fn the_annotated_policy_is_right() {
     let (policy, diagnostics) = parse(ANNOTATED);
     assert_eq!(diagnostics, []);
     assert!(policy.is_some());
+    let (policy, diagnostics) = parse(&with_option(ANNOTATED, "[[xmpp_exception]]"));
+    assert_eq!(diagnostics, []);
+    assert_eq!(policy.map(|policy| policy.exceptions.len()), Some(1));
     let served = ANNOTATED.replace("served_by = \"home\"", "served_by = \"pool\"");
     let over_tls = with_option(&served, "[[next_hop]]").replace("trusted_addresses = []", "");
     let (policy, diagnostics) = parse(&over_tls);

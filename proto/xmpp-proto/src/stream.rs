@@ -32,10 +32,11 @@ mod outbox;
 mod receiving;
 mod sasl;
 mod stream_management;
+mod terms;
 mod timer;
 mod wire;
 
-pub use admission::{Admission, PeerCertificate, Proof, SaslTerms, StreamTerms};
+pub use admission::{Admission, PeerCertificate, Proof};
 pub use close::{CloseCause, CloseReason};
 pub use confirming::Confirmation;
 pub use dialback::{DialbackSecret, DialbackSecrets, DomainPair, Verdict, VerifyRequest};
@@ -46,6 +47,7 @@ pub use intake::ReceivedStanza;
 pub use outbox::Unconfirmed;
 pub use receiving::{ReceivingEvent, ReceivingStream};
 pub use sasl::SaslCondition;
+pub use terms::{InvalidTerms, Method, SaslTerms, StreamTerms, TermsWarning, TlsTerms};
 
 /// What became of a connection outside of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

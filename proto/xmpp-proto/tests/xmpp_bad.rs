@@ -19,7 +19,7 @@ use xmpp_proto::stanza::error::StanzaError;
 use xmpp_proto::stream::{
     Admission, DialbackSecret, DialbackSecrets, Disconnect, DomainPair, InitiatingEvent,
     InitiatingStream, PeerCertificate, ReceivingEvent, ReceivingStream, SaslTerms, StreamTerms,
-    Verdict,
+    TlsTerms, Verdict,
 };
 use xmpp_proto::xml::{Element, Frame, Framer};
 
@@ -421,7 +421,8 @@ impl PeerCertificate for Names {
 
 fn admission() -> Admission {
     let domain = |name| Domain::parse(name).unwrap();
-    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: true };
+    let terms =
+        StreamTerms::new(TlsTerms::Required, SaslTerms::Optional, true).unwrap().with_bidi(true);
     Admission {
         local_domains: ["gw.example", "other-hosted.example"].map(domain).into(),
         partners: BTreeMap::from(

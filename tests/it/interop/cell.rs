@@ -11,11 +11,6 @@ pub(super) const STARTTLS_LOCAL: &str = "contoso.example";
 /// The domain whose servers are found at the port for direct TLS.
 pub(super) const DIRECT_LOCAL: &str = "direct.contoso.example";
 
-/// Whether the edge serves partners without TLS, so that their cells are run.
-const HAS_CLEAR: bool = false;
-/// Whether the edge serves XEP-0288, so that its cells are run.
-const HAS_BIDI: bool = true;
-
 /// Who opens the stream, and sends the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opener {
@@ -99,7 +94,7 @@ impl Method {
 impl Server {
     /// What is to be tried, in the order of the table.
     pub(super) fn trials(&self) -> Vec<Trial> {
-        let cells = self.methods.iter().flat_map(|method| method.cells()).filter(Cell::is_run);
+        let cells = self.methods.iter().flat_map(|method| method.cells());
         let trial = |wanted: Cell| {
             let impossible = self.impossible(&wanted);
             let outcome = impossible.map_or(Some(wanted), |impossible| impossible.instead);
@@ -178,9 +173,5 @@ impl Cell {
     /// Our domain, which is reached like the partner's.
     pub(super) fn local(&self) -> &'static str {
         if self.method.1 == Security::Direct { DIRECT_LOCAL } else { STARTTLS_LOCAL }
-    }
-
-    fn is_run(&self) -> bool {
-        (HAS_CLEAR || self.method.1 != Security::Clear) && (HAS_BIDI || !self.has_bidi)
     }
 }

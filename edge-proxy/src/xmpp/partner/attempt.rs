@@ -109,6 +109,12 @@ impl Attempt {
         targets.any(|target| target.host == host)
     }
 
+    /// Has the server that is being tried tried once more, before the others.
+    pub(super) fn put_back_target(&mut self) {
+        self.left.extend(self.step.target.clone());
+        self.left.rotate_right(self.step.target.iter().len());
+    }
+
     /// Returns how much time the server has left that is being tried.
     pub(super) fn target_remaining(&self, now: Instant) -> Duration {
         self.target_until.saturating_duration_since(now)

@@ -45,7 +45,11 @@ impl Partner {
     pub fn handle_connected(&mut self, seed: [u8; 32], admitted: &Admitted, now: Instant) {
         self.enter(Phase::Stream, now);
         let limits = self.stream_limits(admitted, now);
-        self.begin(InitiatingStream::new(self.pair.clone(), limits, seed, now), now);
+        let mut stream = InitiatingStream::new(self.pair.clone(), limits, seed, now);
+        if std::mem::take(&mut self.forgoes_tls) {
+            stream.forgo_tls();
+        }
+        self.begin(stream, now);
     }
 
     /// Takes a connection that began with TLS, whose bytes go to the stream from here on.
@@ -85,6 +89,7 @@ impl Partner {
 
     /// Takes the failure to find the partner's servers, or to connect to one.
     pub fn handle_connect_failed(&mut self, failure: Failure, now: Instant) {
+        self.forgoes_tls = false;
         if let Some(attempt) = &mut self.attempt {
             attempt.fail(failure, None, now);
             self.try_next(now);
@@ -132,6 +137,7 @@ impl Partner {
             failure = failure.detail, is_final, left = left.len(), "the partner cannot be reached"
         );
         self.left = left;
+        self.forgoes_tls = false;
         self.fail_verifications(failure.condition());
         let sentence = failure.sentence(&self.pair.remote);
         let report = report::failed(&self.pair, format!("{sentence}: {}", failure.detail));

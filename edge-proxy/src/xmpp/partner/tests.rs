@@ -13,7 +13,7 @@ use xmpp_proto::locate::Target;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     Admission, DialbackSecrets, Disconnect, DomainPair, PeerCertificate, SaslTerms, StreamTerms,
-    Verdict, VerifyRequest,
+    TlsTerms, Verdict, VerifyRequest,
 };
 
 use super::{Located, Partner, PartnerEffect};
@@ -24,6 +24,7 @@ use crate::xmpp::queue::Ticket;
 mod bidi;
 mod ending;
 mod targets;
+mod without_tls;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' from='fabrikam.example' to='contoso.example' \
@@ -69,7 +70,8 @@ fn pair() -> DomainPair {
 
 fn admitted(queue: QueueLimits) -> Admitted {
     let remote = domain("fabrikam.example");
-    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: true };
+    let terms =
+        StreamTerms::new(TlsTerms::Required, SaslTerms::Optional, true).unwrap().with_bidi(true);
     let partner = admission::Partner {
         name: remote.clone(),
         connections_max: 20,
@@ -458,7 +460,7 @@ fn a_policy_that_asks_for_another_proof_ends_the_stream_and_opens_one_anew() {
     assert_eq!(rig.transmitted(), "", "the proof of the stream still counts");
     let mut other = admitted(LIMITS);
     for terms in other.streams.partners.values_mut() {
-        *terms = StreamTerms { sasl: SaslTerms::NotSupported, dialback: true, bidi: true };
+        *terms = StreamTerms::new(TlsTerms::Required, SaslTerms::NotSupported, true).unwrap();
     }
     rig.admit(other);
     let farewell = rig.transmitted();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use xmpp_proto::stream::{StreamCondition, Unconfirmed};
+use xmpp_proto::stream::{StreamCondition, StreamTerms, Unconfirmed};
 
 use super::{Partner, PartnerEffect, State};
 use crate::admission::Admitted;
@@ -105,7 +105,7 @@ impl Partner {
     /// direction of the partner's.
     pub(super) fn leave_bidirectional_streams(&mut self, admitted: &Admitted, now: Instant) {
         let terms = admitted.streams.terms(&self.pair.local, &self.pair.remote);
-        if terms.is_some_and(|terms| terms.bidi) {
+        if terms.is_some_and(StreamTerms::bidi) {
             return;
         }
         self.ways.iter_mut().for_each(|way| way.is_shut = true);

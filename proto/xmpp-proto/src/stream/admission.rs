@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jid::Domain;
 use crate::stream::dialback::DialbackSecrets;
+use crate::stream::terms::{Method, StreamTerms};
 
 /// A snapshot of what the owner allows, handed to the machines by reference on each call.
 ///
@@ -32,60 +33,19 @@ impl Admission {
         self.partners.get(remote).copied()
     }
 
+    /// Whether a stream to a domain of ours may go on without TLS; from any partner, where the peer
+    /// has not said who it is.
+    pub(crate) fn lets_dialback_in_clear(&self, local: &Domain, remote: Option<&Domain>) -> bool {
+        let allows = |terms: StreamTerms| terms.allows(Method::DialbackInClear);
+        match remote {
+            Some(remote) => self.terms(local, remote).is_some_and(allows),
+            None => self.serves(local) && self.partners.values().copied().any(allows),
+        }
+    }
+
     /// The domain that speaks where the peer named none of ours (RFC 6120 s.4.9.1.3).
     pub(crate) fn default_domain(&self) -> Option<&Domain> {
         self.local_domains.first()
-    }
-}
-
-/// How two domains authenticate each other's streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamTerms {
-    /// Whether SASL EXTERNAL is used.
-    pub sasl: SaslTerms,
-    /// Whether Server Dialback is used.
-    pub dialback: bool,
-    /// Whether one stream may carry the stanzas of both directions (XEP-0288).
-    pub bidi: bool,
-}
-
-/// Whether SASL EXTERNAL is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaslTerms {
-    /// Nothing else counts.
-    Required,
-    /// It is preferred; dialback counts too where it is allowed.
-    Optional,
-    /// It is neither offered nor used.
-    NotSupported,
-}
-
-impl StreamTerms {
-    /// Whether SASL EXTERNAL may authenticate a stream.
-    pub fn accepts_external(self) -> bool {
-        self.sasl != SaslTerms::NotSupported
-    }
-
-    /// Whether dialback may authenticate a stream.
-    ///
-    /// Where SASL is required, dialback is not used although it may be switched on.
-    pub fn accepts_dialback(self) -> bool {
-        self.dialback && self.sasl != SaslTerms::Required
-    }
-
-    /// What a certificate that names the peer's domain counts as on a stream that we opened, where
-    /// no SASL of the peer takes place: EXTERNAL, which asks for nothing else, or else the
-    /// certificate in place of a dialback key (XEP-0344).
-    pub fn certificate_proof(self) -> Option<Proof> {
-        [Proof::External, Proof::Certificate].into_iter().find(|proof| self.accepts(*proof))
-    }
-
-    /// Whether a stream that was authenticated in this way may be used.
-    pub fn accepts(self, proof: Proof) -> bool {
-        match proof {
-            Proof::External => self.accepts_external(),
-            Proof::Certificate | Proof::Dialback => self.accepts_dialback(),
-        }
     }
 }
 
@@ -96,8 +56,10 @@ pub enum Proof {
     External,
     /// A dialback request that the TLS certificate answers (XEP-0344).
     Certificate,
-    /// A dialback key that the authoritative server verified (XEP-0220).
+    /// A dialback key that the authoritative server verified (XEP-0220), on a stream with TLS.
     Dialback,
+    /// The same on a stream without TLS.
+    DialbackInClear,
 }
 
 impl Proof {
@@ -107,6 +69,16 @@ impl Proof {
             Self::External => "external",
             Self::Certificate => "certificate",
             Self::Dialback => "dialback",
+            Self::DialbackInClear => "dialback_in_clear",
+        }
+    }
+
+    /// The method of the negotiation matrix that it is an outcome of.
+    pub const fn method(self) -> Method {
+        match self {
+            Self::External => Method::ExternalOverTls,
+            Self::Certificate | Self::Dialback => Method::DialbackOverTls,
+            Self::DialbackInClear => Method::DialbackInClear,
         }
     }
 }
@@ -123,6 +95,7 @@ pub trait PeerCertificate: Send {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::terms::{SaslTerms, TlsTerms};
 
     fn domain(name: &str) -> Domain {
         Domain::parse(name).unwrap()
@@ -130,7 +103,7 @@ mod tests {
 
     #[test]
     fn only_a_listed_partner_of_a_served_domain_is_admitted() {
-        let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: true };
+        let terms = StreamTerms::new(TlsTerms::Required, SaslTerms::Optional, true).unwrap();
         let mut admission = Admission::default();
         assert_eq!(admission.terms(&domain("gw.example"), &domain("peer.example")), None);
 
@@ -142,19 +115,5 @@ mod tests {
         assert_eq!(admission.terms(&domain("gw.example"), &domain("a.peer.example")), None);
         assert_eq!(admission.terms(&domain("other.example"), &domain("peer.example")), None);
         assert_eq!(admission.terms(&domain("gw.example"), &domain("b.example")), None);
-    }
-
-    #[test]
-    fn dialback_is_dead_where_sasl_is_required() {
-        let terms = |sasl| StreamTerms { sasl, dialback: true, bidi: true };
-
-        assert!(!terms(SaslTerms::Required).accepts(Proof::Dialback));
-        assert!(!terms(SaslTerms::Required).accepts(Proof::Certificate));
-        assert!(terms(SaslTerms::Optional).accepts(Proof::Dialback));
-        assert!(!terms(SaslTerms::NotSupported).accepts(Proof::External));
-        assert!(terms(SaslTerms::NotSupported).accepts(Proof::Certificate));
-        let counts_as = |sasl| terms(sasl).certificate_proof();
-        assert_eq!(counts_as(SaslTerms::Required), Some(Proof::External));
-        assert_eq!(counts_as(SaslTerms::NotSupported), Some(Proof::Certificate));
     }
 }

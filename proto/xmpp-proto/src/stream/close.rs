@@ -78,8 +78,12 @@ pub enum CloseCause {
     EstablishmentTimeout,
     /// The peer did not answer.
     DeadPeer,
-    /// The peer offers no TLS.
+    /// The peer offers no TLS, and policy lets no stream go without.
     TlsNotOffered,
+    /// The peer wants TLS or has begun it, and policy does not let it be used.
+    TlsNotSupported,
+    /// A dialback key in the clear, where policy asks for TLS.
+    DialbackInClear,
     /// The peer refused to begin TLS.
     TlsRefused,
     /// The certificate does not prove the peer's domain, and policy asks for that.
@@ -107,6 +111,8 @@ impl CloseCause {
             | Self::NoAuthentication
             | Self::PeerUnproven
             | Self::NothingOffered
+            | Self::TlsNotSupported
+            | Self::DialbackInClear
             | Self::SaslRetriesExceeded => Some(Fault::Policy),
             Self::Requested(Some(_)) | Self::DialbackSecretMissing => Some(Fault::Local),
             _ => Some(Fault::Peer),
@@ -143,6 +149,8 @@ impl CloseCause {
             Self::EstablishmentTimeout => "establishment_timeout",
             Self::DeadPeer => "dead_peer",
             Self::TlsNotOffered => "tls_not_offered",
+            Self::TlsNotSupported => "tls_not_supported",
+            Self::DialbackInClear => "dialback_in_clear",
             Self::TlsRefused => "tls_refused",
             Self::PeerUnproven => "peer_unproven",
             Self::NothingOffered => "nothing_offered",
@@ -178,7 +186,9 @@ impl CloseCause {
             | Self::EnabledTwice
             | Self::NegotiationTimeout
             | Self::EstablishmentTimeout
-            | Self::TlsNotOffered => Some(StreamCondition::PolicyViolation),
+            | Self::TlsNotOffered
+            | Self::TlsNotSupported
+            | Self::DialbackInClear => Some(StreamCondition::PolicyViolation),
             Self::StanzaNotAuthorized => Some(StreamCondition::NotAuthorized),
             Self::UnsupportedElement => Some(StreamCondition::UnsupportedStanzaType),
             Self::ForeignContent => Some(StreamCondition::InvalidNamespace),
@@ -233,6 +243,8 @@ impl fmt::Display for CloseCause {
             Self::EstablishmentTimeout => "authentication took too long",
             Self::DeadPeer => "the peer does not answer",
             Self::TlsNotOffered => "the peer offers no TLS",
+            Self::TlsNotSupported => "the peer uses TLS, which policy does not support with it",
+            Self::DialbackInClear => "dialback without TLS, which policy does not allow",
             Self::TlsRefused => "the peer refused to begin TLS",
             Self::PeerUnproven => "the certificate does not prove the peer's domain",
             Self::NothingOffered => "the peer offers no authentication that policy allows",

@@ -6,8 +6,8 @@ use crate::xml::Element;
 /// The features that this engine knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
-    /// STARTTLS; ours is always required.
-    pub(crate) starttls: bool,
+    /// STARTTLS.
+    pub(crate) starttls: Option<StartTls>,
     /// SASL with the mechanism EXTERNAL.
     pub(crate) external: bool,
     /// Server Dialback; ours with errors.
@@ -18,15 +18,26 @@ pub(crate) struct Features {
     pub(crate) bidi: bool,
 }
 
+/// Whether the stream goes on without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartTls {
+    /// It does not.
+    Required,
+    /// It may.
+    Optional,
+}
+
 impl Features {
     /// The `<stream:features/>` element.
     pub(crate) fn element(self) -> Element {
         let mut features = Element::new(ns::STREAM, "features");
-        if self.starttls {
-            // RFC 6120 s.5.4.1: mandatory to negotiate.
-            features.push_child(
-                Element::new(ns::TLS, "starttls").with_child(Element::new(ns::TLS, "required")),
-            );
+        if let Some(starttls) = self.starttls {
+            let mut offer = Element::new(ns::TLS, "starttls");
+            if starttls == StartTls::Required {
+                // RFC 6120 s.5.4.1: mandatory to negotiate.
+                offer.push_child(Element::new(ns::TLS, "required"));
+            }
+            features.push_child(offer);
         }
         if self.external {
             features.push_child(
@@ -58,8 +69,14 @@ impl Features {
                 mechanism.is(ns::SASL, "mechanism") && mechanism.text() == "EXTERNAL"
             })
         });
+        let starttls = features.child(ns::TLS, "starttls").map(|offer| {
+            match offer.child(ns::TLS, "required") {
+                Some(_) => StartTls::Required,
+                None => StartTls::Optional,
+            }
+        });
         Self {
-            starttls: features.child(ns::TLS, "starttls").is_some(),
+            starttls,
             external,
             dialback: features.child(ns::DIALBACK_FEATURE, "dialback").is_some(),
             stream_management: features.child(ns::STREAM_MANAGEMENT, "sm").is_some(),
@@ -75,26 +92,35 @@ mod tests {
 
     #[test]
     fn features_are_read_back_as_they_were_written() {
-        for bits in 0..32_u8 {
+        for bits in 0..48_u8 {
+            let starttls = [None, Some(StartTls::Optional), Some(StartTls::Required)];
             let features = Features {
-                starttls: bits & 1 != 0,
-                external: bits & 2 != 0,
-                dialback: bits & 4 != 0,
-                stream_management: bits & 8 != 0,
-                bidi: bits & 16 != 0,
+                starttls: starttls[usize::from((bits >> 3) % 3)],
+                external: bits & 1 != 0,
+                dialback: bits & 2 != 0,
+                stream_management: bits & 4 != 0,
+                bidi: bits >= 24,
             };
             assert_eq!(Features::read(&features.element()), features);
         }
     }
 
     #[test]
-    fn starttls_is_offered_as_required() {
-        let features = Features { starttls: true, ..Features::default() };
+    fn starttls_is_offered_as_required_or_not() {
+        let written = |starttls| {
+            let features = Features { starttls: Some(starttls), ..Features::default() };
+            write_stanza(&features.element())
+        };
 
         assert_eq!(
-            write_stanza(&features.element()),
+            written(StartTls::Required),
             "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/>\
              </starttls></stream:features>"
+        );
+        assert_eq!(
+            written(StartTls::Optional),
+            "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\
+             </stream:features>"
         );
     }
 }

@@ -23,6 +23,7 @@ use crate::stream::features::Features;
 use crate::stream::header::OwnHeader;
 use crate::stream::intake::{Intake, ReceivedStanza};
 use crate::stream::outbox::{Outbox, Unconfirmed};
+use crate::stream::terms::{Method, TlsTerms};
 use crate::stream::timer::Timer;
 use crate::stream::wire::{FirstLevel, Wire, next_event};
 use crate::xml::{Element, Frame};
@@ -36,8 +37,8 @@ pub enum InitiatingEvent {
     StartTls,
     /// The peer takes our stanzas.
     Ready {
-        /// Whether the certificate proves the peer's domain; where it does not, policy allowed to
-        /// go on.
+        /// Whether the certificate proves the peer's domain; where it does not, or there is none
+        /// because there is no TLS, policy allowed to go on.
         peer_proven: bool,
         /// How we proved our domain.
         proof: Proof,
@@ -95,6 +96,8 @@ pub struct InitiatingStream {
     peer_proof: Option<Proof>,
     intake: Intake,
     verifications: Verifications,
+    /// Whether TLS is asked for, where the peer offers it and policy does not insist.
+    wants_tls: bool,
     /// The time of the last call that told it.
     now: Instant,
 }
@@ -122,14 +125,15 @@ pub struct InitiatingStream {
 /// On a bidirectional stream `Draining` comes before `Ending` while the peer waits for
 /// acknowledgements that the owner still owes.
 /// An error leads to `Closed` from everywhere. A connection that begins with TLS begins with
-/// `AwaitHeader (Secured)`.
+/// `AwaitHeader (Secured)`. Where policy lets a stream go without TLS, features without it lead to
+/// `AwaitDialback`, and so does a header without a version, behind which no features come.
 enum State {
     AwaitHeader(Layer),
     AwaitFeatures(Layer, ResponseHeader),
     AwaitProceed,
     AwaitTls,
-    AwaitSasl(Secured),
-    AwaitDialback(Secured),
+    AwaitSasl(Proving),
+    AwaitDialback(Proving),
     AwaitEnabled(Authenticated),
     Open(Confirmation),
     /// The stream is about to end, but acknowledgements are still to be given.
@@ -154,11 +158,18 @@ struct ResponseHeader {
     language: Option<Arc<str>>,
 }
 
-/// A protected stream on which we are proving our domain.
-struct Secured {
-    peer_proven: bool,
+/// A stream on which we are proving our domain.
+struct Proving {
+    protection: Protection,
     header: ResponseHeader,
     features: Features,
+}
+
+/// What protects the stream on which we prove our domain.
+#[derive(Clone, Copy)]
+enum Protection {
+    Nothing,
+    Tls { peer_proven: bool },
 }
 
 /// A stream on which we have proven our domain.
@@ -209,8 +220,15 @@ impl InitiatingStream {
             peer_proof: None,
             intake: Intake::default(),
             verifications: Verifications::default(),
+            wants_tls: true,
             now,
         }
+    }
+
+    /// Does without TLS where policy lets the stream, although the peer offers it: on the last
+    /// connection it offered TLS and then refused to begin it.
+    pub const fn forgo_tls(&mut self) {
+        self.wants_tls = false;
     }
 
     /// Takes bytes of the peer: in the clear before TLS, decrypted behind it.
@@ -261,7 +279,11 @@ impl InitiatingStream {
             let reason = self.wire.close_silently(CloseCause::NotAdmitted);
             return self.closed(reason);
         };
-        if !peer_proven && !terms.accepts_dialback() {
+        if terms.tls() == TlsTerms::NotSupported {
+            let reason = self.wire.close_silently(CloseCause::TlsNotSupported);
+            return self.closed(reason);
+        }
+        if !peer_proven && !terms.allows(Method::DialbackOverTls) {
             let reason = self.wire.close_silently(CloseCause::PeerUnproven);
             return self.closed(reason);
         }
@@ -409,7 +431,7 @@ impl InitiatingStream {
 
     fn handle_frame(&mut self, frame: Frame, admission: &Admission) {
         match frame {
-            Frame::Header(tag) => self.handle_header(&tag),
+            Frame::Header(tag) => self.handle_header(&tag, admission),
             Frame::Element(element) => self.handle_element(element, admission),
             Frame::End => match std::mem::replace(&mut self.state, State::Closed) {
                 State::Ending(reason) => self.closed(reason),

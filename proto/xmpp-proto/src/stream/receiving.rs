@@ -70,10 +70,12 @@ pub struct ReceivingStream {
 }
 
 /// ```text
-///             header            starttls           TLS done
-/// AwaitHeader ------> AwaitStartTls ----> AwaitTls ----> AwaitHeader
-///  (Plain)                                                (Secured)
-///                                                             | header
+///             header         starttls           TLS done
+/// AwaitHeader ------> InClear ----> AwaitTls ----> AwaitHeader
+///  (Plain)               |                          (Secured)
+///                        | dialback: valid,                   |
+///                        | where policy allows it             |
+///                        +-----> Open                         | header
 ///                                success                      v
 ///             AwaitHeader <----------------------------- Negotiating
 ///           (Authenticated)          EXTERNAL                 |
@@ -91,7 +93,7 @@ pub struct ReceivingStream {
 /// `AwaitTls`.
 enum State {
     AwaitHeader(Layer),
-    AwaitStartTls(InClear),
+    InClear(InClear),
     /// With the domain of ours that was asked for in the clear.
     AwaitTls(Option<Domain>),
     Negotiating(Negotiating),
@@ -118,19 +120,22 @@ enum Layer {
 
 type Certificate = Box<dyn PeerCertificate>;
 
-/// A stream that nothing protects yet.
+/// A stream that nothing protects, or nothing yet, without an authenticated pair.
 struct InClear {
+    peer: Peer,
+    /// The domain of ours that was asked for.
     to: Domain,
+    /// Whether TLS may begin.
+    offers_tls: bool,
     sasl_failures: u32,
 }
 
-/// The header of a protected stream, and who is behind it.
+/// What the header of a stream said, and what else its pairs rest on.
 struct Peer {
-    local: Domain,
-    remote: Domain,
     stream_id: String,
     language: Option<Arc<str>>,
-    certificate: Certificate,
+    /// `None` without TLS.
+    certificate: Option<Certificate>,
     verifications: BTreeMap<DomainPair, Instant>,
     /// Whether it was offered, and taken up, that the stream carries our stanzas too.
     bidi: bool,
@@ -139,12 +144,14 @@ struct Peer {
 /// A protected stream without an authenticated pair.
 struct Negotiating {
     peer: Peer,
+    /// The domains of the header.
+    pair: DomainPair,
     offers_bidi: bool,
     sasl: SaslServer,
     sasl_failures: u32,
 }
 
-/// A protected stream with at least one authenticated pair.
+/// A stream with at least one authenticated pair.
 struct Open {
     peer: Peer,
     intake: Intake,
@@ -159,6 +166,33 @@ struct Context<'a> {
     outbox: &'a mut Outbox,
     admission: &'a Admission,
     now: Instant,
+}
+
+impl Peer {
+    /// What a key that the authoritative server has verified is worth on this stream.
+    const fn dialback_proof(&self) -> Proof {
+        match self.certificate {
+            Some(_) => Proof::Dialback,
+            None => Proof::DialbackInClear,
+        }
+    }
+
+    /// Whether TLS showed a certificate that proves the domain.
+    fn proves(&self, domain: &Domain) -> bool {
+        self.certificate.as_ref().is_some_and(|certificate| certificate.proves(domain))
+    }
+}
+
+impl State {
+    /// The peer, while keys of it may be verified.
+    const fn peer_mut(&mut self) -> Option<&mut Peer> {
+        match self {
+            Self::InClear(InClear { peer, .. })
+            | Self::Negotiating(Negotiating { peer, .. })
+            | Self::Open(Open { peer, .. }) => Some(peer),
+            _ => None,
+        }
+    }
 }
 
 impl ReceivingStream {
@@ -371,7 +405,7 @@ impl Context<'_> {
     fn handle_frame(&mut self, state: State, frame: Frame) -> State {
         match (state, frame) {
             (State::AwaitHeader(layer), Frame::Header(tag)) => self.answer_header(layer, &tag),
-            (State::AwaitStartTls(in_clear), Frame::Element(element)) => {
+            (State::InClear(in_clear), Frame::Element(element)) => {
                 self.handle_before_tls(in_clear, &element)
             }
             (State::Negotiating(negotiating), Frame::Element(element)) => {
@@ -450,7 +484,7 @@ impl Context<'_> {
                 open.intake.report(self.wire);
                 self.wire.send_close(cause)
             }
-            State::AwaitStartTls(_) | State::Negotiating(_) => self.wire.send_close(cause),
+            State::InClear(_) | State::Negotiating(_) => self.wire.send_close(cause),
         };
         self.closed(reason)
     }

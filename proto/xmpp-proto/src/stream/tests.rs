@@ -7,6 +7,7 @@ mod initiating;
 mod pair;
 mod properties;
 mod receiving;
+mod without_tls;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,13 +22,17 @@ const HEADER: &str = "<stream:stream xmlns='jabber:server' \
     xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' \
     from='a.example' to='b.example' version='1.0' xml:lang='de'>";
 
-const OPTIONAL: StreamTerms =
-    StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: false };
-const BIDI: StreamTerms = StreamTerms { bidi: true, ..OPTIONAL };
-const SASL_ONLY: StreamTerms =
-    StreamTerms { sasl: SaslTerms::Required, dialback: false, bidi: false };
-const DIALBACK_ONLY: StreamTerms =
-    StreamTerms { sasl: SaslTerms::NotSupported, dialback: true, bidi: false };
+const OPTIONAL: StreamTerms = terms(TlsTerms::Required, SaslTerms::Optional, true);
+const BIDI: StreamTerms = OPTIONAL.with_bidi(true);
+const SASL_ONLY: StreamTerms = terms(TlsTerms::Required, SaslTerms::Required, false);
+const DIALBACK_ONLY: StreamTerms = terms(TlsTerms::Required, SaslTerms::NotSupported, true);
+
+const fn terms(tls: TlsTerms, sasl: SaslTerms, dialback: bool) -> StreamTerms {
+    match StreamTerms::new(tls, sasl, dialback) {
+        Ok(terms) => terms,
+        Err(_) => panic!("the row is invalid"),
+    }
+}
 
 #[expect(clippy::disallowed_methods, reason = "a virtual clock starts somewhere")]
 fn origin() -> Instant {

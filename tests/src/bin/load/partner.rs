@@ -18,7 +18,7 @@ use xmpp_proto::limits::StreamLimits;
 use xmpp_proto::ns;
 use xmpp_proto::stream::{
     Admission, Disconnect, DomainPair, InitiatingEvent, InitiatingStream, ReceivedStanza,
-    ReceivingEvent, ReceivingStream, SaslTerms, StreamTerms,
+    ReceivingEvent, ReceivingStream, SaslTerms, StreamTerms, TlsTerms,
 };
 
 use crate::tally::{Direction, Tally};
@@ -51,7 +51,8 @@ pub(crate) async fn start(ca: &TestCa, address: Ipv4Addr, tally: Tally) -> Turns
     trust.add_file(ca.certificate()).expect("the authority was just made");
     let server = tls::federation_server_config(&identity).expect("the identity is sound");
     let client = tls::federation_client_config(&identity).expect("the identity is sound");
-    let terms = StreamTerms { sasl: SaslTerms::Required, dialback: false, bidi: false };
+    let terms = StreamTerms::new(TlsTerms::Required, SaslTerms::Required, false);
+    let terms = terms.expect("the row is valid");
     let admission = Admission {
         local_domains: [domain(PARTNER_DOMAIN)].into(),
         partners: [(domain(LOCAL_DOMAIN), terms)].into(),

@@ -168,7 +168,7 @@ fn policy_that_leaves_the_partner_or_bidi_out_uses_it_no_more() {
     rig.send(1, 1);
     rig.effects();
     let mut without = admitted(LIMITS);
-    let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: false };
+    let terms = StreamTerms::new(TlsTerms::Required, SaslTerms::Optional, true).unwrap();
     without.streams.partners.insert(domain("fabrikam.example"), terms);
     rig.admit(without);
     rig.send(2, 1);
@@ -226,7 +226,7 @@ fn what_our_stream_brings_is_handed_on_and_acknowledged_when_the_owner_says_so()
 fn policy_without_bidi_ends_our_bidirectional_stream_and_leaves_another() {
     let without = || {
         let mut without = admitted(LIMITS);
-        let terms = StreamTerms { sasl: SaslTerms::Optional, dialback: true, bidi: false };
+        let terms = StreamTerms::new(TlsTerms::Required, SaslTerms::Optional, true).unwrap();
         without.streams.partners.insert(domain("fabrikam.example"), terms);
         without
     };

@@ -103,7 +103,8 @@ fn a_handshake_that_fails_and_a_server_that_is_silent_lead_on() {
 fn what_waits_is_refused_only_where_no_server_can_be_hoped_for() {
     let unproven = |rig: &mut Rig| {
         let remote = rig.admitted.streams.partners.values_mut();
-        remote.for_each(|terms| terms.dialback = false);
+        let terms = StreamTerms::new(TlsTerms::Required, SaslTerms::Optional, false).unwrap();
+        remote.for_each(|it| *it = terms);
         rig.connect_to_hear(&[HEADER, STARTTLS, PROCEED]);
         rig.partner.handle_tls(&ProvesNothing, &rig.admitted, rig.now);
     };

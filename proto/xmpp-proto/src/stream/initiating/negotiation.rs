@@ -5,38 +5,46 @@ use std::sync::Arc;
 
 use crate::ns;
 use crate::stanza::error::StanzaCondition;
-use crate::stream::admission::{Admission, Proof, StreamTerms};
+use crate::stream::admission::{Admission, Proof};
 use crate::stream::close::CloseCause;
 use crate::stream::confirming::Confirmation;
 use crate::stream::dialback::{Content, DialbackElement, Step, Verdict, answer, request};
-use crate::stream::features::Features;
+use crate::stream::features::{Features, StartTls};
 use crate::stream::header::{Header, HeaderError, Version};
 use crate::stream::initiating::{
-    Authenticated, InitiatingEvent, InitiatingStream, Layer, ResponseHeader, Secured, State,
+    Authenticated, InitiatingEvent, InitiatingStream, Layer, Protection, Proving, ResponseHeader,
+    State,
 };
 use crate::stream::sasl::{SaslCondition, external_request};
 use crate::stream::stream_management;
+use crate::stream::terms::{Method, StreamTerms, TlsTerms};
 use crate::stream::timer::Timer;
 use crate::stream::wire::FirstLevel;
 use crate::xml::{Element, OpenTag};
 
 impl InitiatingStream {
     /// Takes the response header.
-    pub(super) fn handle_header(&mut self, tag: &OpenTag) {
+    pub(super) fn handle_header(&mut self, tag: &OpenTag, admission: &Admission) {
         let header = match Header::read(tag) {
-            Ok(header) if header.version >= Version::SUPPORTED => header,
-            Ok(_) => return self.fail(CloseCause::Header(HeaderError::Version)),
+            Ok(header) => header,
             Err(error) => return self.fail(CloseCause::Header(error)),
         };
-        if let State::AwaitHeader(layer) = self.state {
-            self.expect(State::AwaitFeatures(
-                layer,
-                ResponseHeader {
-                    id: header.id,
-                    declares_dialback: header.declares_dialback,
-                    language: header.language,
-                },
-            ));
+        let State::AwaitHeader(layer) = self.state else { return };
+        let response = ResponseHeader {
+            id: header.id,
+            declares_dialback: header.declares_dialback,
+            language: header.language,
+        };
+        if header.version >= Version::SUPPORTED {
+            return self.expect(State::AwaitFeatures(layer, response));
+        }
+        // RFC 3920 s.8.3: a server that sends no version has dialback and nothing else.
+        let (local, remote) = (&self.pair.local, &self.pair.remote);
+        match layer {
+            Layer::Plain if admission.lets_dialback_in_clear(local, Some(remote)) => {
+                self.prove_in_clear(response, Features::default(), admission);
+            }
+            _ => self.fail(CloseCause::Header(HeaderError::Version)),
         }
     }
 
@@ -55,11 +63,12 @@ impl InitiatingStream {
             (State::AwaitProceed, FirstLevel::Tls, "failure") => {
                 self.refuse(CloseCause::TlsRefused);
             }
-            (State::AwaitSasl(secured), FirstLevel::Sasl, "success") => {
-                self.restart(Layer::Authenticated { peer_proven: secured.peer_proven });
+            (State::AwaitSasl(proving), FirstLevel::Sasl, "success") => {
+                let peer_proven = proving.protection.peer_proven();
+                self.restart(Layer::Authenticated { peer_proven });
             }
-            (State::AwaitSasl(secured), FirstLevel::Sasl, "failure") => {
-                self.fall_back(secured, SaslCondition::read(element), admission);
+            (State::AwaitSasl(proving), FirstLevel::Sasl, "failure") => {
+                self.fall_back(proving, SaslCondition::read(element), admission);
             }
             (State::AwaitEnabled(authenticated), FirstLevel::Management, "enabled") => {
                 self.intake.received.enable();
@@ -86,14 +95,10 @@ impl InitiatingStream {
         admission: &Admission,
     ) {
         match layer {
-            Layer::Plain if features.starttls => {
-                self.wire.send(&Element::new(ns::TLS, "starttls"));
-                self.expect(State::AwaitProceed);
-            }
-            // RFC 7590 s.3.1: TLS is not given up because somebody left it out.
-            Layer::Plain => self.refuse(CloseCause::TlsNotOffered),
+            Layer::Plain => self.begin_tls_or_go_without(header, features, admission),
             Layer::Secured { peer_proven } => {
-                self.authenticate(Secured { peer_proven, header, features }, admission);
+                let protection = Protection::Tls { peer_proven };
+                self.authenticate(Proving { protection, header, features }, admission);
             }
             Layer::Authenticated { peer_proven } => {
                 let authenticated = Authenticated { peer_proven, proof: Proof::External };
@@ -102,41 +107,84 @@ impl InitiatingStream {
         }
     }
 
-    /// Proves our domain by the best way that the peer offers and policy allows.
-    fn authenticate(&mut self, secured: Secured, admission: &Admission) {
+    /// TLS wherever the peer offers it and policy supports it; without it only where policy lets.
+    fn begin_tls_or_go_without(
+        &mut self,
+        header: ResponseHeader,
+        features: Features,
+        admission: &Admission,
+    ) {
+        let Some(terms) = admission.terms(&self.pair.local, &self.pair.remote) else {
+            return self.refuse(CloseCause::NotAdmitted);
+        };
+        let goes_in_clear = terms.allows(Method::DialbackInClear);
+        let wants_tls = terms.tls() != TlsTerms::NotSupported && (self.wants_tls || !goes_in_clear);
+        match features.starttls {
+            Some(_) if wants_tls => {
+                self.wire.send(&Element::new(ns::TLS, "starttls"));
+                self.expect(State::AwaitProceed);
+            }
+            // It would take no key in the clear.
+            Some(StartTls::Required) if terms.tls() == TlsTerms::NotSupported => {
+                self.refuse(CloseCause::TlsNotSupported);
+            }
+            _ if goes_in_clear => self.prove_in_clear(header, features, admission),
+            // RFC 7590 s.3.1: TLS is not given up because somebody left it out.
+            _ => self.refuse(CloseCause::TlsNotOffered),
+        }
+    }
+
+    /// Proves our domain without TLS, where policy allows that.
+    fn prove_in_clear(
+        &mut self,
+        header: ResponseHeader,
+        features: Features,
+        admission: &Admission,
+    ) {
+        let proving = Proving { protection: Protection::Nothing, header, features };
+        if proving.offers_dialback() {
+            self.send_key(proving, admission);
+        } else {
+            self.refuse(CloseCause::NothingOffered);
+        }
+    }
+
+    /// Proves our domain over TLS by the best way that the peer offers and policy allows.
+    fn authenticate(&mut self, proving: Proving, admission: &Admission) {
         let Some(terms) = admission.terms(&self.pair.local, &self.pair.remote) else {
             return self.refuse(CloseCause::NotAdmitted);
         };
         // XEP-0288 s.2.2: before we authenticate, and only with a peer whose stanzas we would take
         // on a stream of its own.
-        if terms.bidi && secured.peer_proven && secured.features.bidi {
+        if terms.bidi() && proving.protection.peer_proven() && proving.features.bidi {
             self.peer_proof = terms.certificate_proof();
             self.wire.send(&Element::new(ns::BIDI, "bidi"));
         }
-        if terms.accepts_external() && secured.features.external {
+        if terms.allows(Method::ExternalOverTls) && proving.features.external {
             self.wire.send(&external_request(&self.pair.local));
-            self.expect(State::AwaitSasl(secured));
-        } else if terms.accepts_dialback() && secured.offers_dialback() {
-            self.send_key(secured, admission);
+            self.expect(State::AwaitSasl(proving));
+        } else if terms.allows(Method::DialbackOverTls) && proving.offers_dialback() {
+            self.send_key(proving, admission);
         } else {
             self.refuse(CloseCause::NothingOffered);
         }
     }
 
     /// XEP-0178 s.3: a failed EXTERNAL may be followed by dialback, where both sides allow it.
-    fn fall_back(&mut self, secured: Secured, condition: SaslCondition, admission: &Admission) {
+    fn fall_back(&mut self, proving: Proving, condition: SaslCondition, admission: &Admission) {
         let terms = admission.terms(&self.pair.local, &self.pair.remote);
-        if terms.is_some_and(StreamTerms::accepts_dialback) && secured.offers_dialback() {
-            self.send_key(secured, admission);
+        let allows = |terms: StreamTerms| terms.allows(Method::DialbackOverTls);
+        if terms.is_some_and(allows) && proving.offers_dialback() {
+            self.send_key(proving, admission);
         } else {
             self.refuse(CloseCause::SaslFailed(condition));
         }
     }
 
     /// XEP-0220 s.2.1.1: sends our key and waits, for as long as the peer needs to verify it.
-    fn send_key(&mut self, secured: Secured, admission: &Admission) {
+    fn send_key(&mut self, proving: Proving, admission: &Admission) {
         let (local, remote) = (&self.pair.local, &self.pair.remote);
-        let Some(stream_id) = &secured.header.id else {
+        let Some(stream_id) = &proving.header.id else {
             return self.refuse(CloseCause::StreamIdMissing);
         };
         let Some(key) = admission.dialback_secrets.key(remote, local, stream_id) else {
@@ -144,7 +192,7 @@ impl InitiatingStream {
         };
         self.wire.send(&request(Step::Result, local, remote, None, &key));
         self.wire.timers.stop(Timer::Negotiation);
-        self.state = State::AwaitDialback(secured);
+        self.state = State::AwaitDialback(proving);
         self.send_verifications();
     }
 
@@ -179,10 +227,14 @@ impl InitiatingStream {
 
     fn handle_result(&mut self, verdict: Verdict) {
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::AwaitDialback(secured) => match verdict {
+            State::AwaitDialback(proving) => match verdict {
                 Verdict::Valid => {
-                    let Secured { peer_proven, features, header } = secured;
-                    let proof = Proof::Dialback;
+                    let Proving { protection, features, header } = proving;
+                    let peer_proven = protection.peer_proven();
+                    let proof = match protection {
+                        Protection::Tls { .. } => Proof::Dialback,
+                        Protection::Nothing => Proof::DialbackInClear,
+                    };
                     let authenticated = Authenticated { peer_proven, proof };
                     self.authenticated(authenticated, features, header.language);
                 }
@@ -234,7 +286,13 @@ impl InitiatingStream {
     }
 }
 
-impl Secured {
+impl Protection {
+    const fn peer_proven(self) -> bool {
+        matches!(self, Self::Tls { peer_proven: true })
+    }
+}
+
+impl Proving {
     /// XEP-0220 s.2.4: a feature, or the namespace declaration of older servers.
     fn offers_dialback(&self) -> bool {
         self.features.dialback || self.header.declares_dialback

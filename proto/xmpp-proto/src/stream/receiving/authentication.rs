@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use crate::ns;
 use crate::stanza::error::StanzaCondition;
-use crate::stream::admission::{Proof, StreamTerms};
+use crate::stream::admission::Proof;
 use crate::stream::close::CloseCause;
 use crate::stream::dialback::{
     Content, DialbackElement, DomainPair, KEY_BYTES_MAX, Step, Verdict, VerifyRequest, answer,
 };
-use crate::stream::receiving::{Context, Negotiating, Open, Peer, ReceivingEvent, State};
+use crate::stream::receiving::{Context, InClear, Negotiating, Open, Peer, ReceivingEvent, State};
 use crate::stream::sasl::SaslStep;
+use crate::stream::terms::Method;
 use crate::stream::timer::Timer;
 use crate::stream::wire::FirstLevel;
 use crate::xml::Element;
@@ -25,6 +26,8 @@ enum Outcome {
     Invalid(DomainPair),
     /// Nothing that changes the stream.
     Settled,
+    /// The key has come in the clear, against policy; the peer was told.
+    NeedsTls,
     /// The element has no usable addresses.
     Misaddressed,
 }
@@ -43,7 +46,7 @@ impl Context<'_> {
                         self.opened(negotiating.peer, pair, proof)
                     }
                     Outcome::Invalid(pair) => self.reject(State::Negotiating(negotiating), &pair),
-                    Outcome::Settled => State::Negotiating(negotiating),
+                    Outcome::Settled | Outcome::NeedsTls => State::Negotiating(negotiating),
                     Outcome::Misaddressed => self.refuse(CloseCause::DialbackAddressing),
                 }
             }
@@ -63,6 +66,28 @@ impl Context<'_> {
         }
     }
 
+    /// Handles a dialback element on a stream without TLS that has no authenticated pair.
+    pub(super) fn authenticate_in_clear(
+        &mut self,
+        mut in_clear: InClear,
+        element: &Element,
+    ) -> State {
+        match self.handle_dialback(&mut in_clear.peer, &BTreeMap::new(), element) {
+            Outcome::Valid(pair, proof) => {
+                self.answer_result(&pair, Verdict::Valid);
+                self.opened(in_clear.peer, pair, proof)
+            }
+            Outcome::Invalid(pair) => self.reject(State::InClear(in_clear), &pair),
+            // Another pair of the stream is still to be answered.
+            Outcome::NeedsTls if !in_clear.peer.verifications.is_empty() => {
+                State::InClear(in_clear)
+            }
+            Outcome::NeedsTls => self.refuse(CloseCause::DialbackInClear),
+            Outcome::Settled => State::InClear(in_clear),
+            Outcome::Misaddressed => self.refuse(CloseCause::DialbackAddressing),
+        }
+    }
+
     /// Handles a dialback element on a stream that has authenticated pairs.
     pub(super) fn handle_further_dialback(&mut self, mut open: Open, element: &Element) -> State {
         match self.handle_dialback(&mut open.peer, &open.intake.pairs, element) {
@@ -71,20 +96,20 @@ impl Context<'_> {
                 State::Open(open)
             }
             Outcome::Invalid(pair) => self.reject(State::Open(open), &pair),
-            Outcome::Settled => State::Open(open),
+            Outcome::Settled | Outcome::NeedsTls => State::Open(open),
             Outcome::Misaddressed => self.fail(State::Open(open), CloseCause::DialbackAddressing),
         }
     }
 
     fn authenticate(&mut self, mut negotiating: Negotiating, element: &Element) -> State {
-        let Negotiating { peer, sasl, sasl_failures, .. } = &mut negotiating;
+        let Negotiating { peer, pair, sasl, sasl_failures, .. } = &mut negotiating;
         if *sasl_failures > self.wire.limits.sasl_retries_max {
             return self.refuse(CloseCause::SaslRetriesExceeded);
         }
-        let terms = self.admission.terms(&peer.local, &peer.remote);
-        let provable = terms.is_some_and(StreamTerms::accepts_external)
-            && peer.certificate.proves(&peer.remote);
-        let (next, step) = sasl.handle(element, provable.then_some(&peer.remote));
+        let terms = self.admission.terms(&pair.local, &pair.remote);
+        let provable = terms.is_some_and(|terms| terms.allows(Method::ExternalOverTls))
+            && peer.proves(&pair.remote);
+        let (next, step) = sasl.handle(element, provable.then_some(&pair.remote));
         *sasl = next;
         match step {
             SaslStep::Challenge => {
@@ -95,10 +120,13 @@ impl Context<'_> {
                 self.wire.send(&condition.failure());
             }
             SaslStep::Success => {
+                // Nothing succeeds without a certificate.
+                let Some(certificate) = negotiating.peer.certificate else {
+                    return self.refuse(CloseCause::NoAuthentication);
+                };
                 self.wire.send(&Element::new(ns::SASL, "success"));
-                let peer = negotiating.peer;
-                let pair = DomainPair { local: peer.local, remote: peer.remote };
-                return self.restart_authenticated(pair, peer.certificate, peer.bidi);
+                let bidi = negotiating.peer.bidi;
+                return self.restart_authenticated(negotiating.pair, certificate, bidi);
             }
             SaslStep::Unsupported => {
                 return self.refuse(CloseCause::UnsupportedElement);
@@ -118,6 +146,14 @@ impl Context<'_> {
             return Outcome::Misaddressed;
         };
         match (request.step, &request.content) {
+            (_, Content::Key(_)) if self.needs_tls(peer, &request) => {
+                // XEP-0220 s.2.5: the condition where policy asks for TLS before dialback.
+                let verdict = Verdict::Error(StanzaCondition::PolicyViolation);
+                let (ours, theirs) = (&request.to, &request.from);
+                let id = request.id.as_deref();
+                self.wire.send(&answer(request.step, ours, theirs, id, verdict));
+                Outcome::NeedsTls
+            }
             (Step::Result, Content::Key(key)) => self.authorize(peer, pairs, &request, key),
             (Step::Verify, Content::Key(key)) => {
                 self.verify(&request, key);
@@ -126,6 +162,13 @@ impl Context<'_> {
             // XEP-0220 s.3.1: nothing was asked on this stream, so this answers nothing.
             (_, Content::Verdict(_) | Content::Unknown) => Outcome::Settled,
         }
+    }
+
+    /// Whether the key comes on a stream without TLS and is of domains that need it, to prove one
+    /// of them or to be verified.
+    fn needs_tls(&self, peer: &Peer, request: &DialbackElement) -> bool {
+        peer.certificate.is_none()
+            && !self.admission.lets_dialback_in_clear(&request.to, Some(&request.from))
     }
 
     /// XEP-0220 s.2.2.1: a domain wants to be authorised.
@@ -148,7 +191,7 @@ impl Context<'_> {
             return Outcome::Invalid(pair);
         }
         // XEP-0344: the certificate answers for exactly the domain that it names.
-        if peer.certificate.proves(&pair.remote) {
+        if peer.proves(&pair.remote) {
             return Outcome::Valid(pair, Proof::Certificate);
         }
         // One question at a time about one pair: the answer settles a repeated request too.
@@ -175,7 +218,7 @@ impl Context<'_> {
         let Some(terms) = self.admission.terms(&pair.local, &pair.remote) else {
             return Some(StanzaCondition::Forbidden);
         };
-        if !terms.accepts_dialback() {
+        if !terms.accepts(peer.dialback_proof()) {
             return Some(StanzaCondition::NotAuthorized);
         }
         let known = pairs.contains_key(pair) || peer.verifications.contains_key(pair);
@@ -206,29 +249,29 @@ impl Context<'_> {
         verdict: Verdict,
     ) -> State {
         let mut state = state;
-        let (State::Negotiating(Negotiating { peer, .. }) | State::Open(Open { peer, .. })) =
-            &mut state
-        else {
-            return state;
-        };
+        let Some(peer) = state.peer_mut() else { return state };
         // XEP-0220 s.2.1.2: dropped where nothing on this stream waits for it.
         if peer.stream_id != stream_id || peer.verifications.remove(pair).is_none() {
             return state;
         }
+        let proof = peer.dialback_proof();
         self.time_verifications(peer);
         let verdict = match verdict {
-            Verdict::Valid if self.is_refused_by_now(pair) => {
+            Verdict::Valid if self.is_refused_by_now(pair, proof) => {
                 Verdict::Error(StanzaCondition::Forbidden)
             }
             verdict => verdict,
         };
         match (verdict, state) {
-            (Verdict::Valid, State::Negotiating(negotiating)) => {
+            (
+                Verdict::Valid,
+                State::Negotiating(Negotiating { peer, .. }) | State::InClear(InClear { peer, .. }),
+            ) => {
                 self.answer_result(pair, Verdict::Valid);
-                self.opened(negotiating.peer, pair.clone(), Proof::Dialback)
+                self.opened(peer, pair.clone(), proof)
             }
             (Verdict::Valid, State::Open(mut open)) => {
-                self.add_pair(&mut open, pair.clone(), Proof::Dialback);
+                self.add_pair(&mut open, pair.clone(), proof);
                 State::Open(open)
             }
             (Verdict::Invalid, state) => self.reject(state, pair),
@@ -241,9 +284,9 @@ impl Context<'_> {
     }
 
     /// Whether policy has changed against the pair while its key was verified.
-    fn is_refused_by_now(&self, pair: &DomainPair) -> bool {
+    fn is_refused_by_now(&self, pair: &DomainPair, proof: Proof) -> bool {
         let terms = self.admission.terms(&pair.local, &pair.remote);
-        !terms.is_some_and(|terms| terms.accepts(Proof::Dialback))
+        !terms.is_some_and(|terms| terms.accepts(proof))
     }
 
     fn add_pair(&mut self, open: &mut Open, pair: DomainPair, proof: Proof) {
@@ -269,9 +312,7 @@ impl Context<'_> {
 
     /// Answers keys whose verification took too long.
     pub(super) fn expire_verifications(&mut self, mut state: State) -> State {
-        if let State::Negotiating(Negotiating { peer, .. }) | State::Open(Open { peer, .. }) =
-            &mut state
-        {
+        if let Some(peer) = state.peer_mut() {
             let expired: Vec<DomainPair> = peer
                 .verifications
                 .iter()
@@ -302,7 +343,8 @@ impl Context<'_> {
 
     /// It is the peer's turn again.
     fn resume_negotiation(&mut self, state: &State) {
-        if let State::Negotiating(Negotiating { peer, .. }) = state
+        if let State::Negotiating(Negotiating { peer, .. }) | State::InClear(InClear { peer, .. }) =
+            state
             && peer.verifications.is_empty()
         {
             self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);

@@ -42,7 +42,7 @@ impl ReceivingStream {
         let State::Open(open) = &mut self.state else { return Err(SendError::Ended) };
         // XEP-0288 s.2.2: only where the peer has proven its domain, and while policy allows it.
         let proof = open.intake.pairs.get(pair).filter(|_| open.peer.bidi);
-        let terms = admission.terms(&pair.local, &pair.remote).filter(|terms| terms.bidi);
+        let terms = admission.terms(&pair.local, &pair.remote).filter(|terms| terms.bidi());
         let carries = proof.zip(terms).is_some_and(|(proof, terms)| terms.accepts(*proof));
         if !carries {
             return Err(SendError::NotCarried);

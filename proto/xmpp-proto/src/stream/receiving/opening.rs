@@ -7,11 +7,9 @@ use crate::ns;
 use crate::stanza::error::StanzaCondition;
 use crate::stream::admission::Proof;
 use crate::stream::close::CloseCause;
-use crate::stream::dialback::{
-    AddressError, Content, DialbackElement, DomainPair, Verdict, answer,
-};
+use crate::stream::dialback::DomainPair;
 use crate::stream::error::PeerStreamError;
-use crate::stream::features::Features;
+use crate::stream::features::{Features, StartTls};
 use crate::stream::header::{Address, Header, HeaderError, OwnHeader, Version};
 use crate::stream::intake::Intake;
 use crate::stream::receiving::{
@@ -19,6 +17,7 @@ use crate::stream::receiving::{
 };
 use crate::stream::sasl::{SaslCondition, SaslServer};
 use crate::stream::stream_management;
+use crate::stream::terms::{Method, StreamTerms, TlsTerms};
 use crate::stream::timer::Timer;
 use crate::stream::wire::FirstLevel;
 use crate::xml::{Element, OpenTag};
@@ -30,45 +29,61 @@ impl Context<'_> {
             Ok(header) => header,
             Err(error) => return self.refuse_header(None, error),
         };
-        let local = match self.check_to(&header) {
+        let local = match self.check_to(&header, &layer) {
             Ok(local) => local,
             Err(error) => return self.refuse_header(Some(&header), error),
         };
         if let Err(error) = self.check_from(&header, &layer) {
             return self.refuse_header(Some(&header), error);
         }
-        let stream_id = self.send_header(Some(&local), header.from.domain(), true);
+        let versioned = header.version >= Version::SUPPORTED;
+        let stream_id = self.send_header(Some(&local), header.from.domain(), versioned);
         self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+        let peer = |certificate, bidi| Peer {
+            stream_id,
+            language: header.language,
+            certificate,
+            verifications: BTreeMap::new(),
+            bidi,
+        };
         match (layer, header.from) {
             (Layer::Secured(certificate), Address::Domain(remote)) => {
-                let peer = Peer {
-                    local,
-                    remote,
-                    stream_id,
-                    language: header.language,
-                    certificate,
-                    verifications: BTreeMap::new(),
-                    bidi: false,
-                };
-                self.offer_authentication(peer)
+                let pair = DomainPair { local, remote };
+                self.offer_authentication(peer(Some(certificate), false), pair)
             }
             (Layer::Authenticated { pair, certificate, bidi }, _) => {
-                let peer = Peer {
-                    local: pair.local.clone(),
-                    remote: pair.remote.clone(),
-                    stream_id,
-                    language: header.language,
-                    certificate,
-                    verifications: BTreeMap::new(),
-                    bidi,
-                };
-                self.offer_the_rest(peer, pair)
+                self.offer_the_rest(peer(Some(certificate), bidi), pair)
             }
-            (Layer::Plain | Layer::Secured(_), _) => {
-                self.wire.send(&Features { starttls: true, ..Features::default() }.element());
-                State::AwaitStartTls(InClear { to: local, sasl_failures: 0 })
+            (Layer::Plain | Layer::Secured(_), from) => {
+                self.offer_tls(peer(None, false), local, from.domain(), versioned)
             }
         }
+    }
+
+    /// Offers TLS as far as the terms say, and dialback where they allow it without.
+    fn offer_tls(
+        &mut self,
+        peer: Peer,
+        to: Domain,
+        from: Option<&Domain>,
+        versioned: bool,
+    ) -> State {
+        // A peer that has not said who it is, or is no partner, has no terms: TLS is required.
+        let terms = from.and_then(|from| self.admission.terms(&to, from));
+        let in_clear = terms.is_some_and(|terms| terms.allows(Method::DialbackInClear));
+        let starttls = match terms.map(StreamTerms::tls) {
+            Some(TlsTerms::NotSupported) => None,
+            _ if in_clear => Some(StartTls::Optional),
+            // Of rows without a method in the clear TLS is mandatory, whatever they call it.
+            _ => Some(StartTls::Required),
+        };
+        // RFC 6120 s.4.7.5: no features to a peer that sends no version, and so no TLS.
+        if versioned {
+            let features = Features { starttls, dialback: in_clear, ..Features::default() };
+            self.wire.send(&features.element());
+        }
+        let offers_tls = versioned && starttls.is_some();
+        State::InClear(InClear { peer, to, offers_tls, sasl_failures: 0 })
     }
 
     /// Sends a response header with a stream ID of its own (RFC 6120 s.4.7.3).
@@ -99,14 +114,23 @@ impl Context<'_> {
         self.closed(reason)
     }
 
-    fn check_to(&self, header: &Header) -> Result<Domain, HeaderError> {
-        if header.version < Version::SUPPORTED {
+    fn check_to(&self, header: &Header, layer: &Layer) -> Result<Domain, HeaderError> {
+        let is_old = header.version < Version::SUPPORTED;
+        let to = match (&header.to, layer) {
+            (Address::Domain(to), _) => Some(to),
+            // RFC 3920 s.8.3: an old header may name nobody, since dialback does.
+            (Address::Missing, Layer::Plain) if is_old => self.admission.default_domain(),
+            (Address::Missing | Address::Malformed, _) => None,
+        };
+        let may_be_old = matches!(layer, Layer::Plain)
+            && to.is_some_and(|to| self.admission.lets_dialback_in_clear(to, header.from.domain()));
+        if is_old && !may_be_old {
             return Err(HeaderError::Version);
         }
-        match &header.to {
-            Address::Missing | Address::Malformed => Err(HeaderError::To),
-            Address::Domain(to) if self.admission.serves(to) => Ok(to.clone()),
-            Address::Domain(_) => Err(HeaderError::HostUnknown),
+        match to {
+            None => Err(HeaderError::To),
+            Some(to) if self.admission.serves(to) => Ok(to.clone()),
+            Some(_) => Err(HeaderError::HostUnknown),
         }
     }
 
@@ -135,21 +159,24 @@ impl Context<'_> {
     }
 
     /// Offers what the certificate and the terms of the pair allow, or nothing at all.
-    fn offer_authentication(&mut self, peer: Peer) -> State {
-        let Some(terms) = self.admission.terms(&peer.local, &peer.remote) else {
+    fn offer_authentication(&mut self, peer: Peer, pair: DomainPair) -> State {
+        let Some(terms) = self.admission.terms(&pair.local, &pair.remote) else {
             return self.refuse(CloseCause::NotAdmitted);
         };
+        if terms.tls() == TlsTerms::NotSupported {
+            return self.refuse(CloseCause::TlsNotSupported);
+        }
         // XEP-0178 s.3: EXTERNAL is offered exactly when it will succeed.
-        let external = terms.accepts_external() && peer.certificate.proves(&peer.remote);
-        let dialback = terms.accepts_dialback();
+        let external = terms.allows(Method::ExternalOverTls) && peer.proves(&pair.remote);
+        let dialback = terms.allows(Method::DialbackOverTls);
         if !external && !dialback {
             // RFC 6120 s.6.4.5: instead of waiting for the stream to time out.
             return self.refuse(CloseCause::NoAuthentication);
         }
-        let bidi = terms.bidi;
+        let bidi = terms.bidi();
         self.wire.send(&Features { external, dialback, bidi, ..Features::default() }.element());
-        let sasl = SaslServer::Idle;
-        State::Negotiating(Negotiating { peer, offers_bidi: bidi, sasl, sasl_failures: 0 })
+        let (offers_bidi, sasl) = (bidi, SaslServer::Idle);
+        State::Negotiating(Negotiating { peer, pair, offers_bidi, sasl, sasl_failures: 0 })
     }
 
     /// Completes the negotiation behind SASL (RFC 6120 s.4.3.5).
@@ -159,7 +186,7 @@ impl Context<'_> {
             return self.refuse(CloseCause::NotAdmitted);
         };
         let features = Features {
-            dialback: terms.accepts_dialback(),
+            dialback: terms.allows(Method::DialbackOverTls),
             stream_management: true,
             ..Features::default()
         };
@@ -182,51 +209,40 @@ impl Context<'_> {
         State::Open(Open { peer, intake, carried: None })
     }
 
-    /// Handles an element in the clear: nothing but STARTTLS leads on.
-    pub(super) fn handle_before_tls(&mut self, in_clear: InClear, element: &Element) -> State {
+    /// Handles an element in the clear: STARTTLS leads on, and dialback where policy allows it.
+    pub(super) fn handle_before_tls(&mut self, mut in_clear: InClear, element: &Element) -> State {
         match FirstLevel::of(element) {
-            FirstLevel::Tls if element.local() == "starttls" => {
-                self.wire.send(&Element::new(ns::TLS, "proceed"));
-                self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
-                State::AwaitTls(Some(in_clear.to))
-            }
+            FirstLevel::Tls if element.local() == "starttls" => self.begin_tls(in_clear),
             FirstLevel::Sasl if matches!(element.local(), "auth" | "response" | "abort") => {
-                let InClear { to, sasl_failures } = in_clear;
-                if sasl_failures > self.wire.limits.sasl_retries_max {
+                if in_clear.sasl_failures > self.wire.limits.sasl_retries_max {
                     return self.refuse(CloseCause::SaslRetriesExceeded);
                 }
                 // RFC 6120 s.5.3.4: TLS comes before SASL.
                 self.wire.send(&SaslCondition::EncryptionRequired.failure());
-                State::AwaitStartTls(InClear { to, sasl_failures: sasl_failures + 1 })
+                in_clear.sasl_failures += 1;
+                State::InClear(in_clear)
             }
-            FirstLevel::Dialback => match DialbackElement::read(element) {
-                Ok(request) => {
-                    self.refuse_dialback_before_tls(&request);
-                    State::AwaitStartTls(in_clear)
-                }
-                Err(AddressError) => self.refuse(CloseCause::DialbackAddressing),
-            },
+            FirstLevel::Dialback => self.authenticate_in_clear(in_clear, element),
             FirstLevel::Management => {
                 self.refuse_management(element);
-                State::AwaitStartTls(in_clear)
+                State::InClear(in_clear)
             }
-            first_level => {
-                self.handle_unwelcome(State::AwaitStartTls(in_clear), first_level, element)
-            }
+            first_level => self.handle_unwelcome(State::InClear(in_clear), first_level, element),
         }
     }
 
-    /// XEP-0220 s.2.5: dialback without TLS is against our policy, which is no reason to close.
-    fn refuse_dialback_before_tls(&mut self, request: &DialbackElement) {
-        if let Content::Key(_) = request.content {
-            self.wire.send(&answer(
-                request.step,
-                &request.to,
-                &request.from,
-                request.id.as_deref(),
-                Verdict::Error(StanzaCondition::PolicyViolation),
-            ));
+    fn begin_tls(&mut self, in_clear: InClear) -> State {
+        if !in_clear.offers_tls {
+            // RFC 6120 s.5.4.2.2: the failure is followed by the end of the stream.
+            self.wire.send(&Element::new(ns::TLS, "failure"));
+            self.wire.send_end();
+            let reason = self.wire.close_silently(CloseCause::TlsNotSupported);
+            return self.closed(reason);
         }
+        self.wire.send(&Element::new(ns::TLS, "proceed"));
+        self.wire.timers.stop(Timer::Verification);
+        self.wire.set_timer(Timer::Negotiation, self.wire.limits.negotiation_max, self.now);
+        State::AwaitTls(Some(in_clear.to))
     }
 
     /// XEP-0198 s.3: not before authentication.

@@ -17,7 +17,7 @@ fn reply(body: &str) -> Bytes {
 impl Network {
     /// Two servers that want bidirectional streams, with certificates, and one stream between them.
     fn bidi(terms: StreamTerms) -> Self {
-        let mut network = Self::new(StreamTerms { bidi: true, ..terms }).with_certificates();
+        let mut network = Self::new(terms.with_bidi(true)).with_certificates();
         network.drive();
         network
     }
@@ -60,7 +60,7 @@ impl Network {
 fn both_ways_are_acknowledged_on_one_stream_whatever_authenticates_it() {
     for terms in [OPTIONAL, SASL_ONLY, DIALBACK_ONLY] {
         for (direct_tls, chunk_bytes) in [(false, usize::MAX), (true, usize::MAX), (false, 1)] {
-            let terms = StreamTerms { bidi: true, ..terms };
+            let terms = terms.with_bidi(true);
             let mut network = Network { chunk_bytes, ..Network::new(terms).with_certificates() };
             if direct_tls {
                 network = network.with_direct_tls();

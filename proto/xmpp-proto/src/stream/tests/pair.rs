@@ -222,6 +222,21 @@ fn certificates_lead_to_external_and_acknowledgements() {
 }
 
 #[test]
+fn without_tls_dialback_opens_both_streams_where_the_terms_support_no_tls() {
+    let terms = terms(TlsTerms::NotSupported, SaslTerms::NotSupported, true);
+    let mut network = Network::new(terms);
+    send(&mut network, 1, "one");
+    network.drive();
+
+    let ready = (false, Proof::DialbackInClear, Confirmation::Barriers);
+    assert_eq!(network.a_to_b.ready(), Some(ready));
+    let pair = domain_pair("b.example", "a.example");
+    assert_eq!(network.a_to_b.authenticated(), [(pair, Proof::DialbackInClear)]);
+    assert_eq!(network.a_to_b.bodies(), ["one"]);
+    assert!(!network.a_to_b.wire.contains("starttls"));
+}
+
+#[test]
 fn each_life_of_the_stream_has_a_stream_id_of_its_own() {
     let mut network = Network::new(OPTIONAL).with_certificates();
     network.drive();
