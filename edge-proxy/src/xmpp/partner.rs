@@ -332,6 +332,11 @@ impl Partner {
                         self.finish(queued.ticket, Ok(()));
                     }
                 }
+                InitiatingEvent::TooLarge { token } => {
+                    if let Some(queued) = self.take_ticket(token) {
+                        self.bounce_too_large(queued);
+                    }
+                }
                 InitiatingEvent::Verdict { pair, stream_id, verdict } => {
                     self.handle_verdict(pair, stream_id, verdict);
                 }

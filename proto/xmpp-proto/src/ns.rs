@@ -36,6 +36,8 @@ pub const VERSION: &str = "jabber:iq:version";
 pub const LAST_ACTIVITY: &str = "jabber:iq:last";
 /// Data forms, as disco#info carries them (XEP-0128).
 pub const DATA_FORM: &str = "jabber:x:data";
+/// Limits that a server announces (XEP-0478).
+pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
 /// Bidirectional streams (XEP-0288).
 pub const BIDI: &str = "urn:xmpp:bidi";
 /// The stream feature of bidirectional streams (XEP-0288 s.2.1).
@@ -66,6 +68,7 @@ pub(crate) fn frequent(name: &str) -> Option<&'static str> {
         STANZA_ERRORS,
         STREAM_MANAGEMENT,
         PING,
+        STREAM_LIMITS,
         DISCO_INFO,
         DISCO_ITEMS,
         CAPABILITIES,

@@ -19,6 +19,7 @@
 //! 3. `poll_timeout`: when to call `handle_timeout`, unless something else happens first.
 
 mod admission;
+mod announced_limits;
 mod close;
 mod confirming;
 mod dialback;

@@ -20,11 +20,13 @@ impl Partner {
         match &mut self.state {
             State::Open(stream) => {
                 let bytes_max = self.limits.map_or(0, |limits| limits.bytes_max);
+                let mut too_large = Vec::new();
                 while let Some(queued) = self.queue.pop() {
                     let bytes = self.unconfirmed_bytes + queued.bytes.len();
                     // A peer that confirms nothing must not hold more than may wait for it.
                     if bytes > bytes_max && !self.tickets.is_empty() {
-                        return self.queue.put_back(queued);
+                        self.queue.put_back(queued);
+                        break;
                     }
                     let token = self.last_token + 1;
                     match stream.send_stanza(token, queued.bytes.clone(), now) {
@@ -34,15 +36,26 @@ impl Partner {
                             // The bytes are the stream's now; the ticket is kept for the outcome.
                             self.tickets.insert(token, queued);
                         }
+                        Err(SendError::TooLarge) => too_large.push(queued),
                         Err(SendError::QueueFull | SendError::Ended | SendError::NotCarried) => {
-                            return self.queue.put_back(queued);
+                            self.queue.put_back(queued);
+                            break;
                         }
                     }
+                }
+                for queued in too_large {
+                    self.bounce_too_large(queued);
                 }
             }
             State::Idle if !self.queue.is_empty() => self.connect(now),
             State::Idle | State::Connecting | State::Negotiating(_) | State::BackingOff { .. } => {}
         }
+    }
+
+    /// Gives a stanza back that the peer has announced not to take (XEP-0478 s.4).
+    pub(super) fn bounce_too_large(&mut self, queued: Queued) {
+        let text = format!("the server of {} takes no message of this size", self.pair.remote);
+        self.bounce(queued.ticket, StanzaCondition::PolicyViolation, text, false);
     }
 
     /// Takes out a stanza that the stream has done with.

@@ -395,6 +395,38 @@ fn a_peer_that_confirms_nothing_holds_no_more_bytes_than_may_wait() {
 }
 
 #[test]
+fn what_the_peer_has_announced_to_be_too_large_comes_back_and_the_rest_goes_out() {
+    let limited = MANAGEMENT.replace(
+        "</stream:features>",
+        "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>10000</max-bytes></limits>\
+         </stream:features>",
+    );
+    assert_ne!(limited, MANAGEMENT);
+    let mut rig = Rig::new(QueueLimits { bytes_max: 100_000, ..LIMITS });
+    // The first two wait for the stream.
+    rig.send(1, 10_001);
+    rig.send(2, 10_000);
+    assert_eq!(rig.connects(), 1);
+    rig.partner.handle_connected([7; 32], &rig.admitted, rig.now);
+    for words in [HEADER, STARTTLS, PROCEED] {
+        rig.hear(words);
+    }
+    rig.partner.handle_tls(&Proves, &rig.admitted, rig.now);
+    for words in [HEADER, EXTERNAL, SUCCESS, HEADER, &limited, ENABLED] {
+        rig.hear(words);
+    }
+    rig.send(3, 10_001);
+    rig.send(4, 1);
+    let too_large = bounced(StanzaCondition::PolicyViolation);
+    assert_eq!(rig.outcomes(), [(1, too_large.clone()), (3, too_large)]);
+    let transmitted = rig.transmitted();
+    assert!(transmitted.contains(&"2".repeat(10_000)) && transmitted.contains('4'));
+    assert!(!transmitted.contains("11") && !transmitted.contains("33"));
+    rig.acknowledge(2);
+    assert_eq!(rig.outcomes(), [(2, Ok(())), (4, Ok(()))]);
+}
+
+#[test]
 fn what_was_written_is_in_doubt_and_what_was_not_goes_out_again() {
     let mut rig = Rig::open(LIMITS);
     rig.send(1, 40);

@@ -1,6 +1,7 @@
 //! Stream features (RFC 6120 s.4.3.2): what may be negotiated next.
 
 use crate::ns;
+use crate::stream::announced_limits::AnnouncedLimits;
 use crate::xml::Element;
 
 /// The features that this engine knows.
@@ -16,6 +17,8 @@ pub(crate) struct Features {
     pub(crate) stream_management: bool,
     /// Bidirectional streams (XEP-0288).
     pub(crate) bidi: bool,
+    /// The limits of whoever offers this (XEP-0478).
+    pub(crate) limits: AnnouncedLimits,
 }
 
 /// Whether the stream goes on without TLS.
@@ -58,6 +61,9 @@ impl Features {
         if self.bidi {
             features.push_child(Element::new(ns::BIDI_FEATURE, "bidi"));
         }
+        if self.limits != AnnouncedLimits::default() {
+            features.push_child(self.limits.element());
+        }
         features
     }
 
@@ -81,6 +87,7 @@ impl Features {
             dialback: features.child(ns::DIALBACK_FEATURE, "dialback").is_some(),
             stream_management: features.child(ns::STREAM_MANAGEMENT, "sm").is_some(),
             bidi: features.child(ns::BIDI_FEATURE, "bidi").is_some(),
+            limits: AnnouncedLimits::read(features),
         }
     }
 }
@@ -100,6 +107,7 @@ mod tests {
                 dialback: bits & 2 != 0,
                 stream_management: bits & 4 != 0,
                 bidi: bits >= 24,
+                limits: AnnouncedLimits::default(),
             };
             assert_eq!(Features::read(&features.element()), features);
         }

@@ -15,6 +15,7 @@ use crate::limits::StreamLimits;
 use crate::stanza::error::StanzaCondition;
 use crate::stream::Disconnect;
 use crate::stream::admission::{Admission, PeerCertificate, Proof};
+use crate::stream::announced_limits::AnnouncedLimits;
 use crate::stream::close::{CloseCause, CloseReason};
 use crate::stream::confirming::Confirmation;
 use crate::stream::dialback::{DomainPair, Verdict, VerifyRequest};
@@ -44,6 +45,12 @@ pub enum InitiatingEvent {
         proof: Proof,
         /// How deliveries are confirmed.
         confirmation: Confirmation,
+    },
+    /// A stanza that was taken before the peer announced its limits is too large for it, and was not
+    /// sent (XEP-0478).
+    TooLarge {
+        /// What the owner calls the stanza.
+        token: u64,
     },
     /// The peer has confirmed a stanza. Confirmations come in the order of the stanzas.
     Delivered {
@@ -81,6 +88,9 @@ pub enum SendError {
     /// The stream carries no stanzas of the pair in this direction, or policy no longer lets it.
     #[error("the stream does not carry stanzas of the pair")]
     NotCarried,
+    /// The peer has announced that it takes no stanza of this size (XEP-0478).
+    #[error("the peer takes no stanza of this size")]
+    TooLarge,
 }
 
 /// The initiating side of one stream, between one domain of ours and one of the peer; the module
@@ -95,6 +105,7 @@ pub struct InitiatingStream {
     /// a bidirectional stream.
     peer_proof: Option<Proof>,
     intake: Intake,
+    peer_limits: AnnouncedLimits,
     verifications: Verifications,
     /// Whether TLS is asked for, where the peer offers it and policy does not insist.
     wants_tls: bool,
@@ -219,6 +230,7 @@ impl InitiatingStream {
             outbox: Outbox::default(),
             peer_proof: None,
             intake: Intake::default(),
+            peer_limits: AnnouncedLimits::default(),
             verifications: Verifications::default(),
             wants_tls: true,
             now,
@@ -319,7 +331,8 @@ impl InitiatingStream {
     ///
     /// # Errors
     ///
-    /// The stream has ended, or holds as much as its limits allow; the stanza was not taken.
+    /// The stream has ended, or holds as much as its limits allow, or the stanza is too large for
+    /// the peer; it was not taken.
     pub fn send_stanza(&mut self, token: u64, bytes: Bytes, now: Instant) -> Result<(), SendError> {
         self.now = now;
         if matches!(self.state, State::Draining(_) | State::Ending(_) | State::Closed) {
@@ -333,6 +346,9 @@ impl InitiatingStream {
             return Err(SendError::QueueFull);
         }
         if matches!(self.state, State::Open(_)) {
+            if !self.peer_limits.takes(bytes.len()) {
+                return Err(SendError::TooLarge);
+            }
             self.wire.send_written(&bytes);
             self.outbox.send(token);
             self.wire.set_timer(Timer::Inactivity, self.wire.limits.inactivity_max, now);

@@ -57,6 +57,16 @@ impl Outbox {
         self.sent.push_back(token);
     }
 
+    /// Takes out the stanzas that wait and are of such a size; gives their tokens.
+    pub(super) fn take_waiting(&mut self, is_such: impl Fn(usize) -> bool) -> Vec<u64> {
+        let (such, others) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, bytes)| is_such(bytes.len()));
+        self.waiting = others;
+        self.waiting_bytes = self.waiting.iter().map(|(_, bytes)| bytes.len()).sum();
+        such.into_iter().map(|(token, _)| token).collect()
+    }
+
     /// Takes out the first stanza that waits, and counts it as sent.
     pub(super) fn next_waiting(&mut self) -> Option<Bytes> {
         let (token, bytes) = self.waiting.pop_front()?;

@@ -15,6 +15,7 @@ use crate::jid::Domain;
 use crate::limits::StreamLimits;
 use crate::stream::Disconnect;
 use crate::stream::admission::{Admission, PeerCertificate, Proof};
+use crate::stream::announced_limits::AnnouncedLimits;
 use crate::stream::close::{CloseCause, CloseReason};
 use crate::stream::dialback::{DomainPair, Verdict, VerifyRequest};
 use crate::stream::error::StreamCondition;
@@ -115,7 +116,7 @@ enum State {
 enum Layer {
     Plain,
     Secured(Certificate),
-    Authenticated { pair: DomainPair, certificate: Certificate, bidi: bool },
+    Authenticated { pair: DomainPair, certificate: Certificate, bidi: Option<AnnouncedLimits> },
 }
 
 type Certificate = Box<dyn PeerCertificate>;
@@ -137,8 +138,8 @@ struct Peer {
     /// `None` without TLS.
     certificate: Option<Certificate>,
     verifications: BTreeMap<DomainPair, Instant>,
-    /// Whether it was offered, and taken up, that the stream carries our stanzas too.
-    bidi: bool,
+    /// What the peer announced when it took up our offer to carry our stanzas too.
+    bidi: Option<AnnouncedLimits>,
 }
 
 /// A protected stream without an authenticated pair.

@@ -200,7 +200,7 @@ fn bidirectional() -> Rig {
     for words in [HEADER, BIDI, SUCCESS, HEADER, MANAGEMENT, ENABLED] {
         rig.hear(words);
     }
-    assert!(rig.transmitted().contains("<bidi xmlns='urn:xmpp:bidi'/>"));
+    assert!(rig.transmitted().contains("<bidi xmlns='urn:xmpp:bidi'>"));
     rig
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ns;
 use crate::stanza::error::StanzaCondition;
 use crate::stream::admission::{Admission, Proof};
+use crate::stream::announced_limits::AnnouncedLimits;
 use crate::stream::close::CloseCause;
 use crate::stream::confirming::Confirmation;
 use crate::stream::dialback::{Content, DialbackElement, Step, Verdict, answer, request};
@@ -158,7 +159,8 @@ impl InitiatingStream {
         // on a stream of its own.
         if terms.bidi() && proving.protection.peer_proven() && proving.features.bidi {
             self.peer_proof = terms.certificate_proof();
-            self.wire.send(&Element::new(ns::BIDI, "bidi"));
+            let limits = AnnouncedLimits::of(&self.wire.limits).element();
+            self.wire.send(&Element::new(ns::BIDI, "bidi").with_child(limits));
         }
         if terms.allows(Method::ExternalOverTls) && proving.features.external {
             self.wire.send(&external_request(&self.pair.local));
@@ -253,6 +255,9 @@ impl InitiatingStream {
         language: Option<Arc<str>>,
     ) {
         self.wire.lift_limits();
+        self.peer_limits = features.limits;
+        let keep_alive = &mut self.wire.limits.keep_alive;
+        *keep_alive = features.limits.keep_alive(*keep_alive);
         self.intake.language = language;
         self.intake.pairs.extend(self.peer_proof.map(|proof| (self.pair.clone(), proof)));
         self.wire.timers.stop(Timer::Establishment);
@@ -274,6 +279,10 @@ impl InitiatingStream {
         let Authenticated { peer_proven, proof } = *authenticated;
         self.events.push_back(InitiatingEvent::Ready { peer_proven, proof, confirmation });
         self.send_verifications();
+        let limits = self.peer_limits;
+        let too_large = self.outbox.take_waiting(|bytes| !limits.takes(bytes));
+        let too_large = too_large.into_iter();
+        self.events.extend(too_large.map(|token| InitiatingEvent::TooLarge { token }));
         while let Some(bytes) = self.outbox.next_waiting() {
             self.wire.send_written(&bytes);
         }

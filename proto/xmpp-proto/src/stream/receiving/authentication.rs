@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::ns;
 use crate::stanza::error::StanzaCondition;
 use crate::stream::admission::Proof;
+use crate::stream::announced_limits::AnnouncedLimits;
 use crate::stream::close::CloseCause;
 use crate::stream::dialback::{
     Content, DialbackElement, DomainPair, KEY_BYTES_MAX, Step, Verdict, VerifyRequest, answer,
@@ -57,7 +58,9 @@ impl Context<'_> {
             // XEP-0288 s.2.2: before authentication. Elsewhere it is ignored like anything that was
             // not offered there.
             FirstLevel::Bidi => {
-                negotiating.peer.bidi |= negotiating.offers_bidi;
+                if negotiating.offers_bidi {
+                    negotiating.peer.bidi = Some(AnnouncedLimits::read(element));
+                }
                 State::Negotiating(negotiating)
             }
             first_level => {

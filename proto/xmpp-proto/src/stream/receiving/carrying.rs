@@ -18,7 +18,7 @@ use crate::xml::Element;
 impl ReceivingStream {
     /// Whether the stream carries our stanzas too, between the authenticated pairs.
     pub const fn is_bidirectional(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.peer.bidi)
+        matches!(&self.state, State::Open(open) if open.peer.bidi.is_some())
     }
 
     /// Sends a stanza between an authenticated pair, on a bidirectional stream.
@@ -41,11 +41,15 @@ impl ReceivingStream {
         self.now = now;
         let State::Open(open) = &mut self.state else { return Err(SendError::Ended) };
         // XEP-0288 s.2.2: only where the peer has proven its domain, and while policy allows it.
-        let proof = open.intake.pairs.get(pair).filter(|_| open.peer.bidi);
+        let proof = open.intake.pairs.get(pair).filter(|_| open.peer.bidi.is_some());
         let terms = admission.terms(&pair.local, &pair.remote).filter(|terms| terms.bidi());
         let carries = proof.zip(terms).is_some_and(|(proof, terms)| terms.accepts(*proof));
         if !carries {
             return Err(SendError::NotCarried);
+        }
+        let limits = open.peer.bidi.unwrap_or_default();
+        if !limits.takes(bytes.len()) {
+            return Err(SendError::TooLarge);
         }
         if open.carried.as_ref() != Some(pair) {
             open.carried = Some(pair.clone());
@@ -53,7 +57,9 @@ impl ReceivingStream {
         self.wire.send_written(bytes);
         self.outbox.send(token);
         self.wire.set_timer(Timer::Inactivity, self.wire.limits.inactivity_max, now);
-        self.wire.timers.set_if_stopped(Timer::KeepAlive, now + self.wire.limits.keep_alive);
+        self.wire
+            .timers
+            .set_if_stopped(Timer::KeepAlive, now + limits.keep_alive(self.wire.limits.keep_alive));
         Ok(())
     }
 

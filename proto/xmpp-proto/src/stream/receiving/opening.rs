@@ -6,6 +6,7 @@ use crate::jid::Domain;
 use crate::ns;
 use crate::stanza::error::StanzaCondition;
 use crate::stream::admission::Proof;
+use crate::stream::announced_limits::AnnouncedLimits;
 use crate::stream::close::CloseCause;
 use crate::stream::dialback::DomainPair;
 use crate::stream::error::PeerStreamError;
@@ -49,13 +50,13 @@ impl Context<'_> {
         match (layer, header.from) {
             (Layer::Secured(certificate), Address::Domain(remote)) => {
                 let pair = DomainPair { local, remote };
-                self.offer_authentication(peer(Some(certificate), false), pair)
+                self.offer_authentication(peer(Some(certificate), None), pair)
             }
             (Layer::Authenticated { pair, certificate, bidi }, _) => {
                 self.offer_the_rest(peer(Some(certificate), bidi), pair)
             }
             (Layer::Plain | Layer::Secured(_), from) => {
-                self.offer_tls(peer(None, false), local, from.domain(), versioned)
+                self.offer_tls(peer(None, None), local, from.domain(), versioned)
             }
         }
     }
@@ -174,7 +175,9 @@ impl Context<'_> {
             return self.refuse(CloseCause::NoAuthentication);
         }
         let bidi = terms.bidi();
-        self.wire.send(&Features { external, dialback, bidi, ..Features::default() }.element());
+        let limits = AnnouncedLimits::of(&self.wire.limits);
+        let features = Features { external, dialback, bidi, limits, ..Features::default() };
+        self.wire.send(&features.element());
         let (offers_bidi, sasl) = (bidi, SaslServer::Idle);
         State::Negotiating(Negotiating { peer, pair, offers_bidi, sasl, sasl_failures: 0 })
     }
@@ -188,6 +191,7 @@ impl Context<'_> {
         let features = Features {
             dialback: terms.allows(Method::DialbackOverTls),
             stream_management: true,
+            limits: AnnouncedLimits::of(&self.wire.limits),
             ..Features::default()
         };
         self.wire.send(&features.element());
@@ -276,7 +280,7 @@ impl Context<'_> {
         &mut self,
         pair: DomainPair,
         certificate: Certificate,
-        bidi: bool,
+        bidi: Option<AnnouncedLimits>,
     ) -> State {
         self.wire.framer.restart();
         self.wire.lift_limits();

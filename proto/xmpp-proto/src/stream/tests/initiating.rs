@@ -1,5 +1,7 @@
 //! The initiating machine against words of a peer.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::stanza::error::StanzaCondition;
 
@@ -386,4 +388,33 @@ fn a_negotiation_that_stands_still_is_given_up() {
     assert_eq!(dialback.pass(limits.negotiation_max), "", "the peer verifies our key");
     dialback.pass(limits.establishment_max);
     assert_eq!(dialback.end(), CloseCause::EstablishmentTimeout);
+}
+
+#[test]
+fn what_the_peer_announces_not_to_take_is_not_sent() {
+    const LIMITED: &str = "<stream:features><limits xmlns='urn:xmpp:stream-limits:0'>\
+        <max-bytes>10000</max-bytes><idle-seconds>60</idle-seconds></limits></stream:features>";
+    let mut peer = Peer::secured(&["b.example"], EXTERNAL);
+    let sized = |bytes: usize, letter: u8| Bytes::from(vec![letter; bytes]);
+    for (token, stanza) in [(1, sized(10_001, b'L')), (2, sized(10_000, b'm'))] {
+        assert_eq!(peer.stream.send_stanza(token, stanza, peer.now), Ok(()));
+    }
+    peer.say(SUCCESS);
+    peer.say(RESPONSE);
+    let heard = peer.say(LIMITED);
+    assert!(heard.contains("mmm") && !heard.contains("LLL"));
+    let too_large =
+        |event: &InitiatingEvent| matches!(event, InitiatingEvent::TooLarge { token: 1 });
+    assert!(peer.events().iter().any(too_large));
+    let sent = peer.stream.send_stanza(3, sized(10_001, b'L'), peer.now);
+    assert_eq!(sent, Err(SendError::TooLarge));
+
+    let unconfirmed = peer.stream.take_unconfirmed();
+    assert_eq!(unconfirmed.iter().map(|it| it.token).collect::<Vec<_>>(), [2]);
+
+    let mut idle = Peer::secured(&["b.example"], EXTERNAL);
+    for words in [SUCCESS, RESPONSE, LIMITED] {
+        idle.say(words);
+    }
+    assert!(idle.pass(Duration::from_secs(30)).contains("<ping "), "before the peer leaves");
 }
