@@ -4,6 +4,7 @@
 //! remembered here until they have an outcome, and for a while after, so that one that is
 //! offered again (by the same front end on another link, or after its restart) is not sent twice.
 
+mod attempts;
 mod deliveries;
 mod inbound;
 mod open_streams;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use link::attempts::Attempts;
 use link::batch::Frame;
 use link::sequence::{Received, SequenceError};
 use link::wire::{
@@ -110,6 +112,8 @@ pub struct Hub {
     inbounds: Inbounds,
     deliveries: Deliveries,
     open_streams: OpenStreams,
+    attempts: Attempts,
+    telling: attempts::Telling,
     credits: BTreeMap<DomainPair, u32>,
     admission_version: Option<u64>,
     detachment: Detachment,
@@ -140,6 +144,8 @@ impl Hub {
             frontends: BTreeMap::new(),
             deliveries: Deliveries::default(),
             open_streams: OpenStreams::default(),
+            attempts: Attempts::default(),
+            telling: attempts::Telling::default(),
             credits: BTreeMap::new(),
             admission_version: None,
             detachment: Detachment::Closed,
@@ -155,6 +161,7 @@ impl Hub {
             hello: Some(self.hello.clone()),
             credits: credits.collect(),
             stream_reports: self.open_streams.reports(now),
+            attempts: self.attempts.reports(now),
             ..FromEdge::default()
         };
         let received = Received::default();

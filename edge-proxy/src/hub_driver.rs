@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use link::wire::{Bounced, FromEdge, FromFrontend, StreamReport};
+use link::wire::{Attempt, Bounced, FromEdge, FromFrontend, StreamReport};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use xmpp_proto::stream::DomainPair;
 
@@ -61,6 +61,13 @@ pub enum HubInput {
     },
     /// Something happened to a stream.
     Report(StreamReport),
+    /// An attempt to open a stream is over.
+    Attempted {
+        /// The attempt.
+        attempt: Box<Attempt>,
+        /// Whether its remote domain is a partner's.
+        is_partners: bool,
+    },
     /// The process ends: the links end once what came before is sent.
     Stop,
 }
@@ -153,6 +160,7 @@ fn apply(hub: &mut Hub, frontends: &mut Frontends, input: HubInput, now: Instant
         HubInput::Outcome { id, outcome } => hub.handle_outcome(id, outcome, now),
         HubInput::Grant { pair, credit } => hub.grant(pair, credit),
         HubInput::Report(report) => hub.report(&report, now),
+        HubInput::Attempted { attempt, is_partners } => hub.remember(*attempt, is_partners, now),
         HubInput::Stop => {}
     }
 }

@@ -7,9 +7,11 @@
 //! A bidirectional stream (XEP-0288) does both, whoever opened it.
 
 pub mod attempt;
+mod attempt_text;
 pub(crate) mod certificate;
 pub mod failure;
 pub mod inbound;
+mod inbound_attempt;
 pub mod listener;
 pub mod outbound;
 pub mod partner;

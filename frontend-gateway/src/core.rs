@@ -3,6 +3,7 @@
 pub mod administration;
 mod admission;
 pub mod explanation;
+mod partners;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

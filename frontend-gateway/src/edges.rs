@@ -1,5 +1,6 @@
 //! What administrators are shown of the edges: each address, how its link is, and its streams.
 
+mod attempts;
 mod record_budget;
 mod streams;
 
@@ -8,6 +9,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ::link::attempts::Attempts;
 use bytes::Bytes;
 use link::wire::StreamReport;
 use time::OffsetDateTime;
@@ -16,6 +18,7 @@ use xmpp_proto::stream::DomainPair;
 
 use crate::clock::Now;
 use crate::links::EdgeId;
+pub use attempts::{EdgeAttempt, Outcome};
 use record_budget::RecordBudget;
 pub use record_budget::Recording;
 use streams::Streams;
@@ -70,6 +73,7 @@ struct Attached {
     instance: Bytes,
     since: Now,
     streams: Streams,
+    attempts: Attempts,
     budget: RecordBudget,
 }
 
@@ -111,6 +115,7 @@ impl Edges {
             instance: Bytes::new(),
             since: now,
             streams: Streams::default(),
+            attempts: Attempts::default(),
             budget: RecordBudget::new(now.instant),
         };
         self.attached.insert(edge, attached);
@@ -196,16 +201,21 @@ impl Attached {
     fn describe(&self, place: &str, now: Now) -> String {
         let Self { name, instance, since, streams, .. } = self;
         let instance: String = instance.iter().map(|byte| format!("{byte:02x}")).collect();
-        let seconds = i64::try_from(since.unix_ms / 1000).unwrap_or_default();
-        let date = OffsetDateTime::from_unix_timestamp(seconds).ok();
-        let date = date.and_then(|it| it.format(&Rfc3339).ok()).unwrap_or_default();
+        let date = date(since.unix_ms);
         let for_so_long = age(now.instant.saturating_duration_since(since.instant));
-        let streams = streams.describe(now.instant);
+        let streams = streams.describe(|_| true, now.instant);
         format!(
             "edge {name} at {place}: attached since {date}, for {for_so_long}; \
              instance {instance}{streams}"
         )
     }
+}
+
+/// Returns the date of a time since 1970, in UTC.
+pub(crate) fn date(unix_ms: u64) -> String {
+    let seconds = i64::try_from(unix_ms / 1000).unwrap_or_default();
+    let date = OffsetDateTime::from_unix_timestamp(seconds).ok();
+    date.and_then(|it| it.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 /// Returns a duration as a person would say it, in its largest unit.
@@ -219,15 +229,8 @@ fn age(duration: Duration) -> String {
     }
 }
 
-/// Returns a text that does nothing to the terminal on which it is shown.
 fn printable(text: &str) -> String {
-    let escape = |character: char| -> Vec<char> {
-        match character {
-            '"' | '\'' | '\\' => vec![character],
-            _ => character.escape_debug().collect(),
-        }
-    };
-    text.chars().take(FAILURE_CHARACTERS_MAX).flat_map(escape).collect()
+    link::printable::printable(text, FAILURE_CHARACTERS_MAX)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod notices;
 mod outcomes;
 mod pager_s2x;
 mod pager_x2s;
+mod partners;
 mod purposes;
 mod requests;
 mod s2x_announcements;
@@ -206,6 +207,9 @@ impl Gateway {
                 LinkEvent::Introduced { edge, instance } => self.edges.introduce(edge, instance),
                 LinkEvent::Report { edge, report } => {
                     self.handle_report(edge, &report, facts, now);
+                }
+                LinkEvent::Attempt { edge, attempt } => {
+                    self.handle_attempt(edge, attempt, facts, now);
                 }
                 LinkEvent::UnknownCredit { edge } => {
                     self.distrust(

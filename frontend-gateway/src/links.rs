@@ -1,6 +1,7 @@
 //! The links to all edges, without IO: which edge gets which stanza, what is unsettled, what waits.
 
 mod edge;
+mod load;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use xmpp_proto::jid::{Domain, JidError};
 use xmpp_proto::stream::DomainPair;
 
 use edge::Edge;
+pub use load::{EdgeLoad, Load};
 
 /// How long a stanza waits for a link, unless its purpose decides.
 pub const LINK_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -84,6 +86,13 @@ pub enum LinkEvent<P> {
         edge: EdgeId,
         /// What it says. The front end does not trust it.
         report: StreamReport,
+    },
+    /// An attempt to open a stream is over.
+    Attempt {
+        /// The edge.
+        edge: EdgeId,
+        /// What it says. The front end does not trust it.
+        attempt: wire::Attempt,
     },
     /// An edge gave credit for a pair of domains that the policy does not name.
     UnknownCredit {
@@ -287,6 +296,8 @@ impl<P> Links<P> {
         }
         let reports = frame.stream_reports.into_iter();
         events.extend(reports.map(|report| LinkEvent::Report { edge: id, report }));
+        let attempts = frame.attempts.into_iter();
+        events.extend(attempts.map(|attempt| LinkEvent::Attempt { edge: id, attempt }));
         if introduced || self.waiting_count > 0 {
             self.send_waiting(now);
         }

@@ -69,6 +69,11 @@ enum Action {
     },
     /// Lists the edges: each address, how its link is, and the streams with partners that it has.
     Edges,
+    /// Shows partners, and how the edges reach them and are reached.
+    Partner {
+        #[command(subcommand)]
+        action: PartnerAction,
+    },
     /// Shows each gate between two addresses with its verdict.
     Explain {
         /// Who sends.
@@ -87,6 +92,29 @@ enum CertAction {
     /// Shows every certificate and the authorities of others; ends with 77 when something is missing,
     /// or ends within 14 days.
     Show,
+}
+
+#[derive(Subcommand)]
+enum PartnerAction {
+    /// Lists the partners with how many streams each has.
+    List,
+    /// Shows a partner's record as it is in force, its streams, what waits for it, and the last
+    /// attempts to open streams that succeeded and failed.
+    Show {
+        /// A domain of the partner.
+        domain: String,
+    },
+    /// Shows the last attempts to open streams with a domain, step by step, the newest at the end.
+    Attempts {
+        /// The domain; it need not be a partner's.
+        domain: String,
+        /// Only those of the edges of this name.
+        #[arg(long)]
+        edge: Option<String>,
+        /// How many are shown.
+        #[arg(long, default_value_t = 10)]
+        last: usize,
+    },
 }
 
 #[derive(Subcommand)]
@@ -169,6 +197,7 @@ fn perform(config: &Config, path: &Path, action: Action) -> Result<(), Failure> 
         Action::Cert { action: CertAction::Show } => cert::show(config, UnixTime::now()),
         Action::User { action } => change_user(config, action),
         Action::Edges => ask(config, &Command::Edges),
+        Action::Partner { action } => ask_about_partner(config, action),
         Action::Explain { from, to, offline: false } => ask(config, &Command::Explain { from, to }),
         Action::Explain { from, to, offline: true } => explain_stored(config, &from, &to),
     }
@@ -196,6 +225,17 @@ fn change_user(config: &Config, action: UserAction) -> Result<(), Failure> {
         UserAction::List => Command::UserList,
         UserAction::Allow { user, contact } => Command::UserDecide { user, contact, allowed: true },
         UserAction::Deny { user, contact } => Command::UserDecide { user, contact, allowed: false },
+    };
+    ask(config, &command)
+}
+
+fn ask_about_partner(config: &Config, action: PartnerAction) -> Result<(), Failure> {
+    let command = match action {
+        PartnerAction::List => Command::PartnerList,
+        PartnerAction::Show { domain } => Command::PartnerShow { domain },
+        PartnerAction::Attempts { domain, edge, last } => {
+            Command::PartnerAttempts { domain, edge, last }
+        }
     };
     ask(config, &command)
 }

@@ -1,5 +1,6 @@
 //! What users of both sides see, through both processes, with real peers.
 
+mod attempts;
 mod away;
 mod bidi;
 mod certificates;

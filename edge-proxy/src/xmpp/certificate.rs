@@ -15,6 +15,7 @@ use crate::admission::Admitted;
 /// The certificate of a peer.
 ///
 /// What one partner is trusted by says nothing of another partner's domain.
+#[derive(Clone)]
 pub(super) struct Certificate {
     peer: PeerIdentity,
     trust: Arc<TrustAnchors>,

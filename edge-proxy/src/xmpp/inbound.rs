@@ -11,12 +11,14 @@ use link::wire::{Bounced, StreamReport};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use xmpp_proto::stream::{
-    Disconnect, DomainPair, Proof, ReceivedStanza, ReceivingEvent, ReceivingStream,
+    CloseReason, Disconnect, DomainPair, Proof, ReceivedStanza, ReceivingEvent, ReceivingStream,
     StreamCondition, Verdict,
 };
 use xmpp_proto::xml::write_stanza;
 
 use super::certificate::{self, Certificate};
+use super::failure::Phase;
+use super::inbound_attempt::InboundAttempt;
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
 use super::pool::Pool;
@@ -83,8 +85,10 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
         true => ReceivingStream::direct_tls(limits, crate::random(), now),
         false => ReceivingStream::new(limits, crate::random(), now),
     };
+    let attempt = InboundAttempt::begin(registration.address(), around.begins_with_tls, now);
     let mut driver = Driver {
         machine,
+        attempt,
         connection,
         around,
         registration,
@@ -105,6 +109,7 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
 
 struct Driver {
     machine: ReceivingStream,
+    attempt: InboundAttempt,
     connection: Connection,
     around: Surroundings,
     registration: Registration,
@@ -254,6 +259,9 @@ impl Driver {
                 }
                 ReceivingEvent::Delivered { token } => self.handle_delivered(token),
                 ReceivingEvent::Closed(reason) => {
+                    if self.open.is_empty() {
+                        self.tell_attempt(None, Some(&reason)).await;
+                    }
                     let cause = reason.cause.label();
                     metrics::counter!("edge_xmpp_inbound_closed_total", "cause" => cause)
                         .increment(1);
@@ -267,6 +275,7 @@ impl Driver {
     }
 
     async fn start_tls(&mut self) {
+        self.attempt.enter(Phase::Tls, Instant::now());
         let acceptor = self.around.acceptors.of(self.machine.tls_domain()).clone();
         let limit = self.around.admitted.borrow().limits.negotiation_max;
         let handshake = async {
@@ -286,11 +295,13 @@ impl Driver {
                 let chain = self.connection.peer_certificates();
                 let around = &self.around;
                 let peer = Certificate::examine(chain, &around.trust, &around.admitted);
+                self.attempt.note_tls(peer.clone(), self.connection.tls_version(), Instant::now());
                 self.machine.handle_tls(Box::new(peer), Instant::now());
             }
             Ok(Err(error)) => {
                 certificate::tell_handshake(&error);
                 tracing::info!(stream = self.number, %error, "the TLS handshake failed");
+                self.attempt.note_tls_error(&error);
                 self.machine.handle_disconnect(Disconnect::TlsFailed);
             }
             Err(_) => self.machine.handle_disconnect(Disconnect::TlsFailed),
@@ -325,6 +336,7 @@ impl Driver {
         let bidirectional = self.machine.is_bidirectional();
         let report = report::established(&pair, direction, self.number, proof, tls);
         self.tell(StreamReport { bidirectional, ..report }).await;
+        self.tell_attempt(Some((&pair, proof)), None).await;
         if bidirectional {
             self.offer(&pair);
         }
@@ -367,6 +379,25 @@ impl Driver {
         for (pair, _) in std::mem::take(&mut self.open) {
             self.tell(report::closed(&pair, Direction::Inbound, self.number, String::new())).await;
         }
+    }
+
+    /// Tells what came of the peer's attempt to open the stream, if it said who it is.
+    async fn tell_attempt(
+        &mut self,
+        proven: Option<(&DomainPair, Proof)>,
+        ended: Option<&CloseReason>,
+    ) {
+        let now = Instant::now();
+        let told = match (proven, ended) {
+            (Some((pair, proof)), _) => Some(self.attempt.succeeded(pair, proof, now)),
+            (None, Some(reason)) => self.attempt.failed(self.machine.claim(), reason, now),
+            (None, None) => None,
+        };
+        let Some((remote, attempt)) = told else { return };
+        let is_partners = self.around.admitted.borrow().partner(&remote).is_some();
+        // The hub is gone only while the process ends.
+        let input = HubInput::Attempted { attempt: Box::new(attempt), is_partners };
+        let _ = self.around.hub.send(input).await;
     }
 
     /// Tells the front ends, in the order in which it happens.

@@ -146,6 +146,11 @@ impl Registration {
         self.number
     }
 
+    /// Returns where the peer is, as long as it has proven no domain.
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// Returns what sends commands to the stream.
     pub fn sender(&self) -> mpsc::UnboundedSender<InboundCommand> {
         self.sender.clone()

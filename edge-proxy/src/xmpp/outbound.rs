@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use xmpp_proto::stream::{Disconnect, DomainPair, Verdict, VerifyRequest};
 
+use super::attempt_text;
 use super::certificate::{self, Certificate};
 use super::failure::Failure;
 use super::inbound::{InboundCommand, Load};
@@ -336,8 +337,7 @@ impl Driver {
                 | PartnerEffect::Disconnect
                 | PartnerEffect::Carry { .. }
                 | PartnerEffect::Bounce(_)
-                | PartnerEffect::Verdict(..)
-                | PartnerEffect::Attempted(_) => {
+                | PartnerEffect::Verdict(..) => {
                     self.apply_here(effect, admitted);
                     continue;
                 }
@@ -348,6 +348,13 @@ impl Driver {
                 }
                 PartnerEffect::Outcome(id, outcome) => HubInput::Outcome { id, outcome },
                 PartnerEffect::Grant(credit) => HubInput::Grant { pair: self.pair.clone(), credit },
+                PartnerEffect::Attempted(record) => {
+                    let is_partners = admitted.borrow().partner(&self.pair.remote).is_some();
+                    let (partner, steps) = (&self.pair.remote, record.steps.len());
+                    tracing::debug!(%partner, steps, "an attempt is over");
+                    let attempt = attempt_text::of_record(&record, Instant::now()).into();
+                    HubInput::Attempted { attempt, is_partners }
+                }
                 PartnerEffect::Report(mut report) => {
                     if report.state() == State::Established {
                         let version = self.socket.tls_version();
@@ -402,12 +409,10 @@ impl Driver {
             PartnerEffect::Verdict(pair, stream_id, verdict) => {
                 self.answer_verifiers(&pair, &stream_id, verdict);
             }
-            PartnerEffect::Attempted(record) => {
-                tracing::debug!(partner = %pair.remote, steps = record.steps.len(), "an attempt is over");
-            }
             PartnerEffect::Received(_)
             | PartnerEffect::Outcome(..)
             | PartnerEffect::Grant(_)
+            | PartnerEffect::Attempted(_)
             | PartnerEffect::Report(_) => {}
         }
     }

@@ -334,7 +334,7 @@ impl Partner {
                 }
                 InitiatingEvent::TooLarge { token } => {
                     if let Some(queued) = self.take_ticket(token) {
-                        self.bounce_too_large(queued);
+                        self.bounce_too_large(queued.ticket);
                     }
                 }
                 InitiatingEvent::Verdict { pair, stream_id, verdict } => {

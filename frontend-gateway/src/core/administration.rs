@@ -1,5 +1,5 @@
 //! Commands of administrators: the policy and the home's users changed, decisions explained, edges
-//! listed.
+//! and partners shown.
 
 use std::fmt;
 use std::path::Path;
@@ -58,6 +58,22 @@ pub enum Command {
     },
     /// Lists the edges with their streams.
     Edges,
+    /// Lists the partners.
+    PartnerList,
+    /// Shows a partner's record and how it is reached.
+    PartnerShow {
+        /// A domain of the partner.
+        domain: String,
+    },
+    /// Shows the last attempts to open streams with a domain.
+    PartnerAttempts {
+        /// The domain; it need not be a partner's.
+        domain: String,
+        /// Only those of the edges of this name.
+        edge: Option<String>,
+        /// How many are shown.
+        last: usize,
+    },
     /// Shows each gate between two addresses with its verdict.
     Explain {
         /// Who sends.
@@ -112,7 +128,7 @@ pub(super) fn policy_write(version: u64, text: String, now: Now) -> Write {
     Write::PutPolicy(PolicyVersion { version, text, applied_ms: now.unix_ms })
 }
 
-type Refused = Reply;
+pub(super) type Refused = Reply;
 
 impl Core {
     /// Takes a command; `reply` names its answer.
@@ -129,6 +145,11 @@ impl Core {
                 self.decide(reply, &user, &contact, allowed)
             }
             Command::Edges => Ok(Some(self.gateway.describe_edges(now))),
+            Command::PartnerList => Ok(Some(self.list_partners())),
+            Command::PartnerShow { domain } => self.show_partner(&domain, now),
+            Command::PartnerAttempts { domain, edge, last } => {
+                self.show_attempts(&domain, edge.as_deref(), last, now)
+            }
             Command::Explain { from, to } => self.answer_explain(&from, &to, now),
         };
         match answer {
@@ -326,7 +347,7 @@ impl Core {
     }
 }
 
-fn refused(text: String) -> Refused {
+pub(super) fn refused(text: String) -> Refused {
     Reply { outcome: Outcome::Refused, text }
 }
 
@@ -349,6 +370,9 @@ impl fmt::Debug for Command {
             Self::UserList => "user list",
             Self::UserDecide { .. } => "user allow or deny",
             Self::Edges => "edges",
+            Self::PartnerList => "partner list",
+            Self::PartnerShow { .. } => "partner show",
+            Self::PartnerAttempts { .. } => "partner attempts",
             Self::Explain { .. } => "explain",
         })
     }

@@ -106,6 +106,11 @@ impl Stage {
         self.collect();
     }
 
+    fn ask(&mut self, command: Command) -> Reply {
+        self.command(command);
+        self.reply()
+    }
+
     fn decide(&mut self, user: &str, contact: &str, allowed: bool) {
         let (user, contact) = (user.to_owned(), contact.to_owned());
         self.command(Command::UserDecide { user, contact, allowed });
@@ -318,4 +323,31 @@ fn a_request_of_a_next_hop_is_judged_by_the_gateway_and_answered_on_its_connecti
         let answers: Vec<_> = all.filter_map(answered).collect();
         assert!(answers.len() == 1 && answers[0].starts_with(answer.as_bytes()), "{answers:?}");
     }
+}
+
+#[test]
+fn a_partner_is_shown_as_the_policy_has_it_and_a_stranger_is_refused() {
+    let mut stage = Stage::new(&ledger(), 10);
+    let shown = stage.ask(Command::PartnerShow { domain: "EXAMPLE.com".into() });
+    assert_eq!(shown.outcome, Outcome::Done);
+    for line in ["partner example.com", "  type: federated", "  none", "queue:", "last attempts:"] {
+        assert!(shown.text.lines().any(|it| it == line), "{line:?} is not in\n{}", shown.text);
+    }
+    for (domain, words) in [("stranger.example", "is no partner"), ("not a domain", "domain")] {
+        let shown = stage.ask(Command::PartnerShow { domain: domain.into() });
+        assert_eq!(shown.outcome, Outcome::Refused);
+        assert!(shown.text.contains(words), "{}", shown.text);
+    }
+    let ask = |domain: &str, edge: Option<&str>| Command::PartnerAttempts {
+        domain: domain.into(),
+        edge: edge.map(str::to_owned),
+        last: 10,
+    };
+    assert_eq!(stage.ask(ask("stranger.example", None)).outcome, Outcome::Done);
+    assert_eq!(stage.ask(ask("example.com", Some("edge9"))).outcome, Outcome::Refused);
+    let list = stage.ask(Command::PartnerList).text;
+    assert!(
+        list.lines().any(|line| line == "example.com also.example.com\tfederated\t0 streams"),
+        "{list}"
+    );
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use link::wire::stream_report::{Direction, State};
 use link::wire::{Proof, StreamReport};
+use xmpp_proto::jid::Domain;
 use xmpp_proto::stream::DomainPair;
 
 use super::age;
@@ -60,10 +61,16 @@ impl Streams {
         }
     }
 
-    /// Shows each stream on a line of its own, each line after a line break.
-    pub(super) fn describe(&self, now: Instant) -> String {
+    /// Returns how many streams of the remote domains that `is_of` picks are listed.
+    pub(super) fn count(&self, is_of: impl Fn(&Domain) -> bool) -> usize {
+        self.listed.keys().filter(|(_, pair, _)| is_of(&pair.remote)).count()
+    }
+
+    /// Shows each stream of these remote domains on a line of its own, each after a line break.
+    pub(super) fn describe(&self, is_of: impl Fn(&Domain) -> bool, now: Instant) -> String {
         let mut text = String::new();
-        for ((direction, pair, _), stream) in &self.listed {
+        for ((direction, pair, _), stream) in self.listed.iter().filter(|it| is_of(&it.0.1.remote))
+        {
             let direction = match Direction::try_from(*direction) {
                 Ok(Direction::Inbound) => "inbound",
                 Ok(Direction::Outbound) => "outbound",

@@ -36,7 +36,7 @@ pub(super) struct Edge<P> {
 
 #[derive(Debug)]
 pub(super) struct Outstanding {
-    count: u32,
+    pub(super) count: u32,
     pub(super) credit: u32,
 }
 

@@ -5,6 +5,9 @@ use prost::Message;
 use crate::wire::{Envelope, FromEdge, FromFrontend};
 use crate::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX};
 
+/// The attempts that a batch holds at most: their texts are the longest but for stanzas.
+const BATCH_ATTEMPTS_MAX: usize = BATCH_BYTES_MAX / crate::attempts::DETAILS_BYTES_MAX;
+
 /// What a field of a frame takes in memory besides its own bytes, at most.
 const FIELD_BYTES: usize = 256;
 
@@ -31,6 +34,7 @@ impl Frame for FromEdge {
             settlements: take_items(&mut self.settlements),
             credits: take_items(&mut self.credits),
             stream_reports: take_items(&mut self.stream_reports),
+            attempts: take_front(&mut self.attempts, BATCH_ATTEMPTS_MAX),
         }
     }
 
@@ -39,6 +43,7 @@ impl Frame for FromEdge {
             + self.settlements.len()
             + self.credits.len()
             + self.stream_reports.len()
+            + self.attempts.len()
     }
 }
 
@@ -87,8 +92,10 @@ fn take_front<T>(items: &mut Vec<T>, count: usize) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Frame;
-    use crate::wire::{BarrierAnswer, Credit, Envelope, FromEdge, FromFrontend, StreamReport};
+    use super::{BATCH_ATTEMPTS_MAX, Frame};
+    use crate::wire::{
+        Attempt, BarrierAnswer, Credit, Envelope, FromEdge, FromFrontend, StreamReport,
+    };
     use crate::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, FRAME_ITEMS_MAX};
 
     fn with_envelopes(count: usize, bytes: usize) -> FromEdge {
@@ -133,6 +140,7 @@ mod tests {
         let of_edge = FromEdge {
             credits: vec![Credit::default(); count],
             stream_reports: vec![StreamReport::default(); count],
+            attempts: vec![Attempt::default(); BATCH_ATTEMPTS_MAX * 10],
             ..with_envelopes(count, 1)
         };
         let of_edge = batches(of_edge);
@@ -140,7 +148,10 @@ mod tests {
         assert!(of_edge.iter().rev().skip(1).all(has_no_room), "a batch that waits is small");
         assert_eq!(of_edge.len(), 10);
         assert!(of_edge.iter().all(|batch| batch.items() <= FRAME_ITEMS_MAX));
-        assert_eq!(of_edge.iter().map(Frame::items).sum::<usize>(), 3 * count);
+        assert_eq!(
+            of_edge.iter().map(Frame::items).sum::<usize>(),
+            3 * count + BATCH_ATTEMPTS_MAX * 10
+        );
 
         let barrier_answers = vec![BarrierAnswer::default(); count];
         let of_frontend = batches(FromFrontend { barrier_answers, ..FromFrontend::default() });

@@ -5,11 +5,15 @@
 //! - [`wire`]: the generated messages and service of `isthmus/link/v1/link.proto`.
 //! - [`sequence`]: numbering, settling and checking envelopes, without IO.
 //! - [`batch`]: cutting what is to be sent into frames, and what a frame costs.
+//! - [`attempts`]: the attempts to open streams that either side remembers, within bounds.
+//! - [`printable`]: texts of others, made fit for a terminal.
 //! - [`codec`]: reading frames, within limits.
 //! - [`role`]: who may stand at which end.
 
+pub mod attempts;
 pub mod batch;
 pub mod codec;
+pub mod printable;
 pub mod role;
 pub mod sequence;
 

@@ -46,7 +46,7 @@ pub use header::HeaderError;
 pub use initiating::{InitiatingEvent, InitiatingStream, SendError};
 pub use intake::ReceivedStanza;
 pub use outbox::Unconfirmed;
-pub use receiving::{ReceivingEvent, ReceivingStream};
+pub use receiving::{Claim, ReceivingEvent, ReceivingStream};
 pub use sasl::SaslCondition;
 pub use terms::{InvalidTerms, Method, SaslTerms, StreamTerms, TermsWarning, TlsTerms};
 

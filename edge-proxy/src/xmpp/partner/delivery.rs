@@ -44,7 +44,7 @@ impl Partner {
                     }
                 }
                 for queued in too_large {
-                    self.bounce_too_large(queued);
+                    self.bounce_too_large(queued.ticket);
                 }
             }
             State::Idle if !self.queue.is_empty() => self.connect(now),
@@ -53,9 +53,9 @@ impl Partner {
     }
 
     /// Gives a stanza back that the peer has announced not to take (XEP-0478 s.4).
-    pub(super) fn bounce_too_large(&mut self, queued: Queued) {
+    pub(super) fn bounce_too_large(&mut self, ticket: Ticket) {
         let text = format!("the server of {} takes no message of this size", self.pair.remote);
-        self.bounce(queued.ticket, StanzaCondition::PolicyViolation, text, false);
+        self.bounce(ticket, StanzaCondition::PolicyViolation, text, false);
     }
 
     /// Takes out a stanza that the stream has done with.

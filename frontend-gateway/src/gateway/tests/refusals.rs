@@ -1,5 +1,7 @@
 //! What does not cross: policy, addresses, methods, and what an edge must not send.
 
+use link::wire::{Attempt, FromEdge};
+
 use super::{A, Stage};
 use crate::edges::{AddressState, EdgeAddress};
 use crate::testing::{header, jid, said, stanza};
@@ -260,4 +262,30 @@ fn what_an_edge_says_of_streams_counts_only_between_domains_that_the_policy_name
         let shown = stage.gateway.describe_edges(stage.clock.now);
         assert_eq!(shown.lines().count() - 1, streams, "{domain} {state:?}: {shown}");
     }
+}
+
+#[test]
+fn what_an_edge_says_of_attempts_is_kept_cut_and_only_with_domains() {
+    let attempt = |remote: &str, local: &str| Attempt {
+        remote_domain: remote.into(),
+        local_domain: local.into(),
+        failure: "x".repeat(100_000),
+        details: "y\n".repeat(100_000),
+        ..Attempt::default()
+    };
+    let mut stage = Stage::new();
+    let attempts = vec![
+        attempt("not a domain", "example.net"),
+        attempt("evil.example", "not a domain"),
+        attempt("", ""),
+        attempt("EVIL.example", ""),
+        attempt("example.com", "example.net"),
+    ];
+    stage.frame(A, FromEdge { attempts, ..FromEdge::default() });
+    let kept = stage.gateway.edges().attempts(|_| true, None);
+    assert_eq!(kept.len(), 2);
+    let of_stranger = stage.gateway.edges().attempts(|domain| domain == "evil.example", None);
+    let told = of_stranger[0].describe(stage.clock.now);
+    assert!(told.contains("from no domain of ours to evil.example"), "{}", &told[..200]);
+    assert!(told.len() < 10_000, "{}", told.len());
 }

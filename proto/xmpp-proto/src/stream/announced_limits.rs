@@ -32,9 +32,8 @@ impl AnnouncedLimits {
 
     /// The `<limits/>` element.
     pub(crate) fn element(self) -> Element {
-        let number = |name, number: u64| {
-            Element::new(ns::STREAM_LIMITS, name).with_text(&number.to_string())
-        };
+        let number =
+            |name, number: u64| Element::new(ns::STREAM_LIMITS, name).with_text(number.to_string());
         let mut limits = Element::new(ns::STREAM_LIMITS, "limits");
         if let Some(bytes) = self.stanza_bytes_max {
             limits.push_child(number("max-bytes", bytes as u64));

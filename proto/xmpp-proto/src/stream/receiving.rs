@@ -68,6 +68,21 @@ pub struct ReceivingStream {
     outbox: Outbox,
     /// The time of the last call that told it.
     now: Instant,
+    claim: Claim,
+}
+
+/// Whom the peer speaks for, as it says itself, whatever it has proven: for reports, not for
+/// decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Its domain, as its last header or dialback key has it.
+    pub remote: Option<Domain>,
+    /// The domain of ours that it asks for there.
+    pub local: Option<Domain>,
+    /// What its last dialback key was answered with.
+    pub key: Option<Verdict>,
+    /// Whether it asked about a key of ours, for which some servers open a stream of its own.
+    pub has_asked: bool,
 }
 
 /// ```text
@@ -165,6 +180,7 @@ struct Context<'a> {
     wire: &'a mut Wire,
     events: &'a mut VecDeque<ReceivingEvent>,
     outbox: &'a mut Outbox,
+    claim: &'a mut Claim,
     admission: &'a Admission,
     now: Instant,
 }
@@ -201,8 +217,7 @@ impl ReceivingStream {
     ///
     /// `seed` must be random and used for this stream only.
     pub fn new(limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
-        let (state, events) = (State::AwaitHeader(Layer::Plain), VecDeque::new());
-        Self { wire: Wire::new(limits, seed, now), state, events, outbox: Outbox::default(), now }
+        Self::begin(State::AwaitHeader(Layer::Plain), VecDeque::new(), limits, seed, now)
     }
 
     /// A connection that begins with TLS (XEP-0368): its first event is
@@ -211,7 +226,19 @@ impl ReceivingStream {
     /// `seed` must be random and used for this stream only.
     pub fn direct_tls(limits: StreamLimits, seed: [u8; 32], now: Instant) -> Self {
         let (state, events) = (State::AwaitTls(None), VecDeque::from([ReceivingEvent::StartTls]));
-        Self { wire: Wire::new(limits, seed, now), state, events, outbox: Outbox::default(), now }
+        Self::begin(state, events, limits, seed, now)
+    }
+
+    fn begin(
+        state: State,
+        events: VecDeque<ReceivingEvent>,
+        limits: StreamLimits,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        let wire = Wire::new(limits, seed, now);
+        let (outbox, claim) = (Outbox::default(), Claim::default());
+        Self { wire, state, events, outbox, now, claim }
     }
 
     /// Takes bytes of the peer: in the clear before TLS, decrypted behind it.
@@ -254,6 +281,11 @@ impl ReceivingStream {
             State::AwaitTls(domain) => domain.as_ref(),
             _ => None,
         }
+    }
+
+    /// Returns whom the peer says that it speaks for.
+    pub const fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// Takes the outcome of a TLS handshake that succeeded.
@@ -385,13 +417,8 @@ impl ReceivingStream {
     ) {
         self.now = now;
         let state = std::mem::replace(&mut self.state, State::Closed);
-        let mut context = Context {
-            wire: &mut self.wire,
-            events: &mut self.events,
-            outbox: &mut self.outbox,
-            admission,
-            now,
-        };
+        let Self { wire, events, outbox, claim, .. } = self;
+        let mut context = Context { wire, events, outbox, claim, admission, now };
         self.state = transition(state, &mut context);
     }
 

@@ -185,9 +185,10 @@ async fn send(
             }
             Some(InitiatingEvent::Delivered { .. }) => partner.tally.confirmed(),
             Some(InitiatingEvent::Closed(reason)) => return reason.to_string(),
-            // The stream is not bidirectional.
+            // The stream is not bidirectional, and every stanza is small.
             Some(
-                InitiatingEvent::Verdict { .. }
+                InitiatingEvent::TooLarge { .. }
+                | InitiatingEvent::Verdict { .. }
                 | InitiatingEvent::Stanza(_)
                 | InitiatingEvent::Bounce(_),
             ) => {}

@@ -12,7 +12,9 @@ use crate::stream::close::CloseCause;
 use crate::stream::dialback::{
     Content, DialbackElement, DomainPair, KEY_BYTES_MAX, Step, Verdict, VerifyRequest, answer,
 };
-use crate::stream::receiving::{Context, InClear, Negotiating, Open, Peer, ReceivingEvent, State};
+use crate::stream::receiving::{
+    Claim, Context, InClear, Negotiating, Open, Peer, ReceivingEvent, State,
+};
 use crate::stream::sasl::SaslStep;
 use crate::stream::terms::Method;
 use crate::stream::timer::Timer;
@@ -232,6 +234,7 @@ impl Context<'_> {
 
     /// XEP-0220 s.2.2.2: a server asks whether a key is ours.
     fn verify(&mut self, request: &DialbackElement, key: &str) {
+        self.claim.has_asked = true;
         let (asking, ours) = (&request.from, &request.to);
         let verdict = match request.id.as_deref() {
             _ if !self.admission.serves(ours) => Verdict::Error(StanzaCondition::ItemNotFound),
@@ -310,6 +313,9 @@ impl Context<'_> {
     }
 
     fn answer_result(&mut self, pair: &DomainPair, verdict: Verdict) {
+        let (remote, local) = (Some(pair.remote.clone()), Some(pair.local.clone()));
+        let has_asked = self.claim.has_asked;
+        *self.claim = Claim { remote, local, key: Some(verdict), has_asked };
         self.wire.send(&answer(Step::Result, &pair.local, &pair.remote, None, verdict));
     }
 

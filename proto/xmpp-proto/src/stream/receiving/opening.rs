@@ -30,6 +30,8 @@ impl Context<'_> {
             Ok(header) => header,
             Err(error) => return self.refuse_header(None, error),
         };
+        self.claim.remote = header.from.domain().cloned().or(self.claim.remote.take());
+        self.claim.local = header.to.domain().cloned().or(self.claim.local.take());
         let local = match self.check_to(&header, &layer) {
             Ok(local) => local,
             Err(error) => return self.refuse_header(Some(&header), error),

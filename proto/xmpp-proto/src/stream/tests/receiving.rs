@@ -1,6 +1,7 @@
 //! The receiving machine against words of a peer.
 
 use super::*;
+use crate::stanza::error::StanzaCondition;
 
 pub(super) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 pub(super) const AUTH: &str =
@@ -703,4 +704,26 @@ fn after_authentication_a_stanza_may_be_large() {
     let mut peer = Peer::verified();
     peer.say(&large);
     assert_eq!(peer.stanzas().len(), 1);
+}
+
+#[test]
+fn a_peer_that_is_refused_is_known_by_what_it_said_and_how_its_key_fared() {
+    let claim = |remote: &str, local: &str, key, has_asked| Claim {
+        remote: Some(domain(remote)),
+        local: Some(domain(local)),
+        key,
+        has_asked,
+    };
+    let mut peer = Peer::connect();
+    assert_eq!(*peer.stream.claim(), Claim::default());
+    peer.say(&HEADER.replace("b.example", "x.example"));
+    assert_eq!(peer.end(), CloseCause::Header(HeaderError::HostUnknown));
+    assert_eq!(*peer.stream.claim(), claim("a.example", "x.example", None, false));
+
+    let mut peer = Peer::secured(&[]);
+    peer.say("<db:verify from='a.example' to='b.example' id='1'>key</db:verify>");
+    assert_eq!(*peer.stream.claim(), claim("a.example", "b.example", None, true));
+    peer.say("<db:result from='v.example' to='c.example'>key</db:result>");
+    let refused = Some(Verdict::Error(StanzaCondition::Forbidden));
+    assert_eq!(*peer.stream.claim(), claim("v.example", "c.example", refused, true));
 }
