@@ -95,7 +95,7 @@ fn both_directions_are_shown_with_every_step_and_begin_anew_with_the_edge() {
         let shown = ask(&world.appliance, &["show", "fabrikam.example"]);
         for line in [
             "partner fabrikam.example\n  type: federated\n",
-            "  SASL EXTERNAL: ",
+            "  row 7 of the negotiation matrix: SASL EXTERNAL over TLS, dialback over TLS",
             "  servers: as DNS says",
             "    inbound\tcontoso.example\tfabrikam.example\tSASL EXTERNAL\tTLS 1.3\topen for ",
             "    outbound\tcontoso.example\tfabrikam.example\tSASL EXTERNAL\tTLS 1.3\topen for ",
@@ -252,7 +252,7 @@ fn a_stranger_at_two_edges_is_told_of_by_both() {
         let certified = Situation::Certified;
         let world = start_with_records(place, &setup, certified, |prosody| prosody, &records);
         let mut second = launch_replica("edge-second", SECOND, place.directory());
-        second.wait_for_line("a front end has attached", Deadline::after_s(60));
+        second.wait_for_line("a policy is in force", Deadline::after_s(60));
         for edge in [EDGE, SECOND] {
             let mut socket = TcpStream::connect((edge, 5269)).expect("the edge listens");
             let header = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' \
