@@ -14,6 +14,8 @@ use xmpp_proto::stream::{
     Admission, DialbackSecret, DialbackSecrets, InvalidTerms, SaslTerms, StreamTerms, TlsTerms,
 };
 
+use crate::rate::Rate;
+
 /// One version of the admission, as the edge uses it. The default admits nothing.
 #[derive(Debug, Default)]
 pub struct Admitted {
@@ -44,8 +46,32 @@ pub struct Partner {
     pub keep_alive: bool,
     /// What may wait for a stream to it.
     pub queue: QueueLimits,
+    /// What it may send to this edge.
+    pub rates: PartnerRates,
     /// What its certificates are trusted by besides our authorities.
     pub trust: PartnerTrust,
+}
+
+/// What a partner may send on all of its streams together; without a rate, as much as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartnerRates {
+    /// Stanzas.
+    pub stanzas: Option<Rate>,
+    /// Bytes of its streams, as they are in TLS.
+    pub bytes: Option<Rate>,
+}
+
+impl PartnerRates {
+    /// How long a partner may save up.
+    const BURST_S: u64 = 2;
+
+    fn of_wire(wire: &wire::Partner) -> Self {
+        let rate = |per_s: u64| {
+            let burst = per_s.saturating_mul(Self::BURST_S);
+            (per_s > 0).then(|| Rate::new(burst, Duration::from_secs(Self::BURST_S)))
+        };
+        Self { stanzas: rate(wire.stanzas_per_s.into()), bytes: rate(wire.bytes_per_s) }
+    }
 }
 
 /// Servers that policy names, as DNS would.
@@ -159,6 +185,7 @@ impl Admitted {
                 bytes_max: usize::try_from(wire.queue_bytes_max).unwrap_or(usize::MAX),
                 age_max: Duration::from_millis(wire.queue_age_ms_max),
             },
+            rates: PartnerRates::of_wire(wire),
             trust: partner_trust(wire)?,
         });
         for domain in domains {
@@ -216,6 +243,22 @@ mod tests {
         let (domains, tls) = (vec!["a.example".into()], partner.tls.or(Some(REQUIRED)));
         let partners = vec![wire::Partner { domains, tls, dialback: true, ..partner }];
         Admitted::try_from(&wire::Admission { partners, ..Default::default() })
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_no_bound_and_two_seconds_may_come_at_once() {
+        let rates = |stanzas_per_s, bytes_per_s| {
+            let partner = wire::Partner { stanzas_per_s, bytes_per_s, ..Default::default() };
+            let admitted = read(partner).unwrap();
+            admitted.partner(&Domain::parse("a.example").unwrap()).unwrap().rates
+        };
+        assert_eq!(rates(0, 0), PartnerRates::default());
+        let two_seconds = Duration::from_secs(2);
+        let expected = PartnerRates {
+            stanzas: Some(Rate::new(400, two_seconds)),
+            bytes: Some(Rate::new(2_000, two_seconds)),
+        };
+        assert_eq!(rates(200, 1_000), expected);
     }
 
     #[test]

@@ -11,6 +11,10 @@ use host::log;
 use host::tls::{FederationFiles, IdentityError, IdentityFiles, RevocationLists, TrustAnchors};
 use xmpp_proto::jid::Domain;
 
+use crate::xmpp::addresses::AddressLimits;
+
+mod limits;
+
 /// The configuration of an edge proxy, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -32,6 +36,8 @@ pub struct Config {
     pub xmpp_require_revocation_status: bool,
     /// The names that the certificate for partners is to carry.
     pub xmpp_names: CertificateNames,
+    /// What peers may do before they have proven a domain.
+    pub xmpp_limits: AddressLimits,
     /// Where front ends attach.
     pub link_listen: SocketAddr,
     /// The certificate of this edge's link role.
@@ -146,6 +152,7 @@ pub fn read(root: &mut Table<'_, '_>) -> Read<Config> {
         xmpp_crl: xmpp.crl,
         xmpp_require_revocation_status: xmpp.require_revocation_status,
         xmpp_names: xmpp.names,
+        xmpp_limits: xmpp.limits,
         link_listen,
         link_identity,
         link_trust,
@@ -167,6 +174,7 @@ struct Xmpp {
     crl: Vec<PathBuf>,
     require_revocation_status: bool,
     names: CertificateNames,
+    limits: AddressLimits,
 }
 
 fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
@@ -180,6 +188,7 @@ fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
     let crl: Read<Vec<PathBuf>> = xmpp.or("crl", Vec::new());
     let require_revocation_status = xmpp.or("require_revocation_status", false);
     let names = CertificateNames::read(xmpp);
+    let limits = xmpp.table("limits", limits::read);
     let listen = match listen? {
         listen if listen.is_empty() => {
             return Err(xmpp.error("listen", "`listen` needs at least one address"));
@@ -206,6 +215,7 @@ fn read_xmpp(xmpp: &mut Table<'_, '_>) -> Read<Xmpp> {
         crl,
         require_revocation_status,
         names: names?,
+        limits: limits?,
     })
 }
 
@@ -258,7 +268,8 @@ mod tests {
     fn identities_of_domains_are_told_apart_and_what_is_wrong_with_them_is_said() {
         let files = "certificate = \"a.pem\"\nkey = \"a.key\"";
         let with = |settings: &str| {
-            let text = ANNOTATED.replacen("[link]", &format!("{settings}\n[link]"), 1);
+            let text =
+                ANNOTATED.replacen("[xmpp.limits]", &format!("{settings}\n[xmpp.limits]"), 1);
             let (config, found) = host::config::parse(&text, read);
             let found: Vec<_> = found.into_iter().map(|it| it.message).collect();
             config.map(|it| it.xmpp_identities).ok_or_else(|| found.join("\n"))
@@ -283,5 +294,19 @@ mod tests {
             let refused = with(&settings).unwrap_err();
             assert!(refused.contains(reason), "{refused}");
         }
+    }
+
+    #[test]
+    fn limits_are_read_and_what_is_no_network_is_said() {
+        let with = |line: &str| {
+            let text = ANNOTATED.replacen("[xmpp.limits]", &format!("[xmpp.limits]\n{line}"), 1);
+            let (config, found) = host::config::parse(&text, read);
+            let found: Vec<_> = found.into_iter().map(|it| it.message).collect();
+            config.map(|it| it.xmpp_limits).ok_or_else(|| found.join("\n"))
+        };
+        assert_eq!(with("new_per_minute_per_address = 7").unwrap().new_per_minute, 7);
+        assert_eq!(with("exempt = [\"192.0.2.0/24\", \"::1\"]").unwrap().exempt.len(), 2);
+        let refused = with("exempt = [\"192.0.2.1/24\"]").unwrap_err();
+        assert!(refused.contains("192.0.2.1/24, which has bits set"), "{refused}");
     }
 }

@@ -10,6 +10,7 @@
 //! - [`cert`]: the commands that renew the certificate which partners see.
 //! - [`xmpp`]: streams with partners' XMPP servers.
 //! - [`connect`]: DNS and TCP to partners.
+//! - [`rate`]: how much of something may happen in a time.
 //! - [`hub`], [`hub_driver`]: what stands between streams and front ends.
 //! - [`link`]: the listening side of the link.
 //! - [`run`]: puts the parts together.
@@ -21,6 +22,7 @@ pub mod connect;
 pub mod hub;
 pub mod hub_driver;
 pub mod link;
+pub mod rate;
 pub mod run;
 pub mod xmpp;
 

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::connect::Connector;
 use crate::hub::{Dispatch, Hub, Settling};
 use crate::hub_driver::{self, HubInput, HubSender, Outlets};
+use crate::xmpp::addresses::AddressLimits;
 use crate::xmpp::inbound::Surroundings;
 use crate::xmpp::listener::{Registry, listen};
 use crate::xmpp::pool::Pool;
@@ -47,6 +48,7 @@ pub struct Edge {
     direct_acceptors: ByDomain<TlsAcceptor>,
     connector: Connector,
     trust: Arc<tls::TrustAnchors>,
+    address_limits: AddressLimits,
 }
 
 /// Reads the files that the configuration names and checks that they can be used.
@@ -153,6 +155,7 @@ impl Edge {
             direct_acceptors: parts.direct_acceptors,
             connector: parts.connector,
             trust: parts.trust,
+            address_limits: config.xmpp_limits.clone(),
         })
     }
 
@@ -164,7 +167,7 @@ impl Edge {
         let waiting = Waiting::from([("link", NO_FRONTEND.to_owned())]);
         let (ready, readiness) = watch::channel(waiting);
         let (hub, inputs) = hub_driver::inputs();
-        let registry = Registry::default();
+        let registry = Registry::new(self.address_limits);
         let connector = Arc::new(self.connector);
         let (admissions, attachment) = (admitted.clone(), attached.clone());
         let pool = Pool::new(admissions, attachment, connector, hub.clone(), registry.clone());

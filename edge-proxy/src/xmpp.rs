@@ -6,6 +6,7 @@
 //! holds it until [`outbound`] has a stream, and the peer's confirmation is its outcome.
 //! A bidirectional stream (XEP-0288) does both, whoever opened it.
 
+pub mod addresses;
 pub mod attempt;
 mod attempt_text;
 pub(crate) mod certificate;
@@ -13,7 +14,9 @@ pub mod failure;
 pub mod inbound;
 mod inbound_attempt;
 pub mod listener;
+pub mod network;
 pub mod outbound;
+pub mod pace;
 pub mod partner;
 pub mod pool;
 pub mod queue;

@@ -73,6 +73,8 @@ pub struct Setup<'a> {
     pub has_direct_tls: bool,
     /// More lines of the edge's `[xmpp]` table, and tables below it.
     pub xmpp_settings: &'a str,
+    /// The lines of the edge's `[xmpp.limits]` table.
+    pub xmpp_limits: &'a str,
     /// The level of the logs.
     pub log_level: &'a str,
     /// How long a lookup of the edge may take, in milliseconds.
@@ -93,6 +95,8 @@ impl Default for Setup<'_> {
             is_certified: true,
             has_direct_tls: false,
             xmpp_settings: "",
+            // The peers of a test share few addresses.
+            xmpp_limits: "exempt = [\"127.0.0.0/8\"]",
             log_level: "debug",
             lookup_ms_max: 5000,
             edges: &[OWN_EDGE],
@@ -150,13 +154,13 @@ impl Setup<'_> {
             true => format!("listen_direct_tls = [\"{EDGE}:5270\"]\n"),
             false => String::new(),
         };
-        let Self { home: home_address, home_settings, xmpp_settings, .. } = self;
+        let Self { home: home_address, home_settings, xmpp_settings, xmpp_limits, .. } = self;
         let Self { log_level, lookup_ms_max, edges, .. } = self;
         place.write(
             "edge.toml",
             &format!(
                 "[xmpp]\nlisten = [\"{EDGE}:5269\"]\n{direct_tls}certificate = {:?}\nkey = {:?}\n\
-             trust = [{trust:?}]\nsystem_trust = false\n{xmpp_settings}\n\
+             trust = [{trust:?}]\nsystem_trust = false\n{xmpp_settings}\n[xmpp.limits]\n{xmpp_limits}\n\
              [link]\nlisten = \"{EDGE}:{LINK_PORT}\"\ncertificate = {:?}\nkey = {:?}\n\
              trust = [{link_trust:?}]\n\
              [internal]\nlisten = \"{EDGE}:{INTERNAL_PORT}\"\n\

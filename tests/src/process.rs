@@ -215,6 +215,29 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "{} cannot be signalled", self.name);
     }
 
+    /// Stops the program and its children where they are, with SIGSTOP: their sockets stay open.
+    ///
+    /// # Panics
+    ///
+    /// When the program is gone.
+    pub fn freeze(&self) {
+        self.signal_group("-STOP");
+    }
+
+    /// Lets them go on, with SIGCONT.
+    ///
+    /// # Panics
+    ///
+    /// When the program is gone.
+    pub fn thaw(&self) {
+        self.signal_group("-CONT");
+    }
+
+    fn signal_group(&self, signal: &str) {
+        let sent = send_signal(signal, &format!("-{}", self.id()));
+        assert!(sent.is_ok_and(|status| status.success()), "{} cannot be signalled", self.name);
+    }
+
     /// The processor time that the program's own threads have used, in seconds.
     ///
     /// # Panics

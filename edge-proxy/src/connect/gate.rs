@@ -84,7 +84,7 @@ mod tests {
     use xmpp_proto::jid::Domain;
 
     use super::*;
-    use crate::admission::{QueueLimits, Routes};
+    use crate::admission::{PartnerRates, QueueLimits, Routes};
 
     fn partner(allow_private_addresses: bool, allow_any_port: bool) -> Partner {
         Partner {
@@ -95,6 +95,7 @@ mod tests {
             allow_any_port,
             keep_alive: true,
             trust: PartnerTrust::default(),
+            rates: PartnerRates::default(),
             queue: QueueLimits { items_max: 1, bytes_max: 1, age_max: Duration::from_secs(1) },
         }
     }

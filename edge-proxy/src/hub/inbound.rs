@@ -105,22 +105,27 @@ impl Inbounds {
         Ok(settled)
     }
 
-    /// Offers what waits to the front ends that have credit for it.
+    /// Offers what waits to the front ends that have credit for it: one stanza of each pair in
+    /// turn, so that who has many waiting does not go before all others.
     pub(super) fn offer(
         &mut self,
         names: &BTreeMap<FrontendId, &str>,
     ) -> Vec<(FrontendId, Envelope)> {
         let mut envelopes = Vec::new();
-        for (pair, queue) in &mut self.waiting {
-            while let Some(first) = queue.front() {
-                let Some(to) = owner(first.inbound.conversation, names) else { return envelopes };
-                let Some(offered) = self.offered.get_mut(&to) else { return envelopes };
+        let mut turns: Vec<(&DomainPair, &mut VecDeque<Waiting>)> =
+            self.waiting.iter_mut().collect();
+        while !turns.is_empty() {
+            turns.retain_mut(|(pair, queue)| {
+                let Some(first) = queue.front() else { return false };
+                let Some(to) = owner(first.inbound.conversation, names) else { return false };
+                let Some(offered) = self.offered.get_mut(&to) else { return false };
                 if !offered.has_credit(pair) {
-                    break;
+                    return false;
                 }
-                let Some(first) = queue.pop_front() else { break };
+                let Some(first) = queue.pop_front() else { return false };
                 envelopes.push((to, offered.push(&self.instance, first)));
-            }
+                true
+            });
         }
         self.waiting.retain(|_, queue| !queue.is_empty());
         envelopes

@@ -197,6 +197,25 @@ fn stanzas_wait_for_credit() {
 }
 
 #[test]
+fn a_pair_with_many_stanzas_does_not_go_before_one_with_few() {
+    let (mut hub, now) = (hub(), Instant::now());
+    attach(&mut hub, A, "frontend", now);
+    frames(&mut hub);
+    for index in 0..200 {
+        hub.handle_stanza(inbound(index));
+    }
+    // Behind the other in the order of names, and of time.
+    let quiet = DomainPair { remote: Domain::parse("zoo.example").unwrap(), ..pair() };
+    for index in 200..203 {
+        hub.handle_stanza(Inbound { pair: quiet.clone(), ..inbound(index) });
+    }
+    let offered = envelopes(&mut hub, A);
+    let is_quiet = |it: &Envelope| it.remote_domain == "zoo.example";
+    let places: Vec<_> = (0..offered.len()).filter(|at| is_quiet(&offered[*at])).collect();
+    assert_eq!((offered.len(), places), (203, vec![1, 3, 5]));
+}
+
+#[test]
 fn stanzas_of_a_conversation_go_to_one_front_end_and_only_those_of_a_lost_one_move() {
     let (mut hub, now) = (hub(), Instant::now());
     attach(&mut hub, A, "fe-1", now);

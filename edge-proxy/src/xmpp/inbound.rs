@@ -21,6 +21,7 @@ use super::failure::Phase;
 use super::inbound_attempt::InboundAttempt;
 use super::listener::{Registration, Registry};
 use super::outbound::PartnerCommand;
+use super::pace::Pace;
 use super::pool::Pool;
 use super::report::{self, StreamTls, WithoutTls, count_established};
 use super::unsettled::{Arrived, Progress, Unsettled, pair_of};
@@ -94,6 +95,7 @@ pub async fn drive(connection: Connection, registration: Registration, around: S
         registration,
         number,
         unsettled: Unsettled::new(number),
+        pace: Pace::default(),
         carrying: Carrying::default(),
         open: Vec::new(),
         without_tls: None,
@@ -115,6 +117,7 @@ struct Driver {
     registration: Registration,
     number: u64,
     unsettled: Unsettled,
+    pace: Pace,
     /// Our stanzas, where the stream is bidirectional.
     carrying: Carrying,
     open: Vec<(DomainPair, Proof)>,
@@ -131,10 +134,14 @@ impl Driver {
             if self.ended.is_some() && self.connection.waiting_bytes() == 0 {
                 break;
             }
-            let due = [self.machine.poll_timeout(), self.ended];
+            let paused_until = self.pace.paused_until(Instant::now());
+            let due = [self.machine.poll_timeout(), self.ended, paused_until];
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             let attached = *self.around.attached.borrow();
-            let reading = self.ended.is_none() && attached && self.unsettled.has_room();
+            let reading = self.ended.is_none()
+                && attached
+                && self.unsettled.has_room()
+                && paused_until.is_none();
             let paused = !reading && self.connection.waiting_bytes() == 0;
             tokio::select! {
                 command = self.registration.next_command() => {
@@ -152,9 +159,12 @@ impl Driver {
                 _ = self.around.attached.changed(), if !attached => {}
                 Ok(()) = self.around.admitted.changed() => {
                     let admitted = Arc::clone(&self.around.admitted.borrow_and_update());
+                    if let Some((pair, _)) = self.open.first() {
+                        self.pace = Pace::of(&pair.remote, &self.around.registry, &admitted);
+                    }
                     self.machine.handle_admission(&admitted.streams, Instant::now());
                 }
-                () = sleep_until(due) => if !self.handle_timeout(reading) {
+                () = crate::sleep_until(due) => if !self.handle_timeout(reading) {
                     break;
                 },
             }
@@ -184,6 +194,7 @@ impl Driver {
         let now = Instant::now();
         match bytes {
             Ok(bytes) if !bytes.is_empty() => {
+                self.pace.count_bytes(bytes.len(), now);
                 let admitted = Arc::clone(&self.around.admitted.borrow());
                 self.machine.handle_bytes(&bytes, &admitted.streams, now);
             }
@@ -266,7 +277,12 @@ impl Driver {
                     metrics::counter!("edge_xmpp_inbound_closed_total", "cause" => cause)
                         .increment(1);
                     let partner = self.open.first().map(|(pair, _)| pair.remote.to_string());
-                    tracing::info!(stream = self.number, partner, %reason, "a stream from a peer ended");
+                    if let Some(suppressed) = self.registration.record() {
+                        tracing::info!(
+                            stream = self.number, partner, %reason, suppressed,
+                            "a stream from a peer ended"
+                        );
+                    }
                     self.end_carrying(&reason.to_string());
                     self.ended = Some(Instant::now() + crate::CLOSE_MAX);
                 }
@@ -278,7 +294,11 @@ impl Driver {
         self.attempt.enter(Phase::Tls, Instant::now());
         let acceptor = self.around.acceptors.of(self.machine.tls_domain()).clone();
         let limit = self.around.admitted.borrow().limits.negotiation_max;
+        let Ok(begins_at) = self.registration.begin_handshake() else {
+            return self.machine.handle_disconnect(Disconnect::TlsFailed);
+        };
         let handshake = async {
+            tokio::time::sleep_until(begins_at.into()).await;
             self.connection.progress(false).await?;
             self.connection.accept_tls(&acceptor).await
         };
@@ -300,7 +320,9 @@ impl Driver {
             }
             Ok(Err(error)) => {
                 certificate::tell_handshake(&error);
-                tracing::info!(stream = self.number, %error, "the TLS handshake failed");
+                if let Some(suppressed) = self.registration.record() {
+                    tracing::info!(stream = self.number, %error, suppressed, "the TLS handshake failed");
+                }
                 self.attempt.note_tls_error(&error);
                 self.machine.handle_disconnect(Disconnect::TlsFailed);
             }
@@ -329,6 +351,7 @@ impl Driver {
         let tls = StreamTls { version: self.connection.tls_version(), direct: direct_tls };
         let direction = Direction::Inbound;
         if self.open.is_empty() {
+            self.pace = Pace::of(&pair.remote, &self.around.registry, &admitted);
             count_established(direction, tls);
             let in_clear = tls.version.is_none();
             self.without_tls = in_clear.then(|| WithoutTls::raise(&pair, direction));
@@ -344,6 +367,7 @@ impl Driver {
     }
 
     async fn handle_stanza(&mut self, received: ReceivedStanza) {
+        self.pace.count_stanza(Instant::now());
         let pair = pair_of(&received);
         let proof = self.open.iter().find(|(open, _)| *open == pair).map(|(_, proof)| *proof);
         let Arrived { inbound, barrier_answer } = self.unsettled.take(received, proof);
@@ -404,12 +428,5 @@ impl Driver {
     async fn tell(&mut self, report: StreamReport) {
         // The hub is gone only while the process ends.
         let _ = self.around.hub.send(HubInput::Report(report)).await;
-    }
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -20,7 +20,7 @@ use super::report::wire_proof;
 /// An attempt that goes on.
 pub(super) struct InboundAttempt {
     began: Instant,
-    address: Option<IpAddr>,
+    address: IpAddr,
     is_direct_tls: bool,
     phase: Phase,
     phase_since: Instant,
@@ -33,7 +33,7 @@ pub(super) struct InboundAttempt {
 
 impl InboundAttempt {
     /// Begins with a connection.
-    pub(super) const fn begin(address: Option<IpAddr>, is_direct_tls: bool, now: Instant) -> Self {
+    pub(super) const fn begin(address: IpAddr, is_direct_tls: bool, now: Instant) -> Self {
         Self {
             began: now,
             address,
@@ -130,8 +130,7 @@ impl InboundAttempt {
     fn lines(&self, remote: &Domain, now: Instant) -> Lines {
         let mut lines = Lines::default();
         let way = if self.is_direct_tls { "direct TLS" } else { "STARTTLS" };
-        let from = self.address.map(|address| format!(" from {address}")).unwrap_or_default();
-        lines.line(&format!("connection{from}, {way}"));
+        lines.line(&format!("connection from {}, {way}", self.address));
         if self.is_over {
             lines.line("  one more domain of a stream that is open");
         } else {
@@ -200,7 +199,7 @@ mod tests {
 
     fn failure(claim: &Claim, cause: CloseCause) -> Option<Attempt> {
         let now = Instant::now();
-        let attempt = InboundAttempt::begin(Some([192, 0, 2, 1].into()), false, now);
+        let attempt = InboundAttempt::begin([192, 0, 2, 1].into(), false, now);
         let reason = CloseReason { cause, told: Some(StreamCondition::PolicyViolation) };
         attempt.failed(claim, &reason, now).map(|(_, attempt)| attempt)
     }
@@ -244,7 +243,7 @@ mod tests {
             (false, "  took: stream 10 ms, tls 20 ms, authentication 30 ms"),
             (true, "  took: tls 30 ms, authentication 30 ms"),
         ] {
-            let mut attempt = InboundAttempt::begin(None, is_direct, begin);
+            let mut attempt = InboundAttempt::begin([192, 0, 2, 1].into(), is_direct, begin);
             if is_direct {
                 attempt.enter(Phase::Tls, begin);
                 attempt.enter(Phase::Authentication, at(30));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use host::socket::Connection;
 use link::wire::Bounced;
@@ -13,13 +13,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use xmpp_proto::jid::Domain;
 
+use super::addresses::{AddressLimits, Addresses, Refusal};
 use super::inbound::{InboundCommand, Surroundings, drive};
+use super::network::Source;
 use super::outbound::PartnerCommand;
+use super::pace::Spent;
 use crate::admission::Partner;
 use crate::hub::Settling;
 
-/// Connections of one address that have not proven a domain.
-const UNPROVEN_PER_ADDRESS_MAX: usize = 50;
+/// Connections that are taken while no policy says how many, to be told that it will pass.
+const CONNECTIONS_MIN: usize = 50;
 
 /// All streams that peers opened, and those of ours that bring stanzas. Clones share them.
 #[derive(Clone, Default)]
@@ -35,15 +38,19 @@ struct Streams {
     senders: BTreeMap<u64, mpsc::UnboundedSender<InboundCommand>>,
     /// The streams of ours that bring stanzas too.
     outbound: BTreeMap<u64, mpsc::WeakUnboundedSender<PartnerCommand>>,
-    unproven: BTreeMap<IpAddr, usize>,
+    addresses: Addresses,
     partners: BTreeMap<Domain, usize>,
+    /// By the names of partners that ever were admitted.
+    spent: BTreeMap<Domain, Spent>,
 }
 
 /// A stream's place in the registry; dropping it gives the place up.
 pub struct Registration {
     registry: Registry,
     number: u64,
-    address: Option<IpAddr>,
+    address: IpAddr,
+    /// Whom the connection counts for as an unproven one.
+    source: Option<Source>,
     partner: Option<Domain>,
     sender: mpsc::UnboundedSender<InboundCommand>,
     commands: mpsc::UnboundedReceiver<InboundCommand>,
@@ -69,6 +76,13 @@ impl Drop for OutboundPlace {
 }
 
 impl Registry {
+    /// Makes an empty registry.
+    pub fn new(limits: AddressLimits) -> Self {
+        let addresses = Addresses::new(limits);
+        let streams = Streams { addresses, ..Streams::default() };
+        Self { streams: Arc::new(Mutex::new(streams)), ..Self::default() }
+    }
+
     /// Tells a stream the outcome of a stanza; one that has ended does not hear it.
     pub fn settled(&self, settling: Settling, outcome: Result<(), Bounced>) {
         let Settling { stream, index } = settling;
@@ -90,6 +104,11 @@ impl Registry {
         let number = streams.last_number;
         streams.outbound.insert(number, commands);
         OutboundPlace { registry: self.clone(), number }
+    }
+
+    /// Returns what a partner has sent of late.
+    pub fn spent_by(&self, partner: &Domain) -> Spent {
+        self.streams.lock().spent.entry(partner.clone()).or_default().clone()
     }
 
     /// Tells every stream to close.
@@ -116,27 +135,23 @@ impl Registry {
         metrics::gauge!("edge_xmpp_inbound_streams").set(count as f64);
     }
 
-    fn register(&self, address: IpAddr, connections_max: usize) -> Option<Registration> {
+    fn register(&self, address: IpAddr, connections_max: usize) -> Result<Registration, Refusal> {
         let mut streams = self.streams.lock();
-        let unproven = streams.unproven.get(&address).copied().unwrap_or_default();
-        if streams.senders.len() >= connections_max || unproven >= UNPROVEN_PER_ADDRESS_MAX {
-            return None;
+        if streams.senders.len() >= connections_max {
+            let value = u32::try_from(connections_max).unwrap_or(u32::MAX);
+            return Err(Refusal::new("connection_limit", value));
         }
-        streams.unproven.insert(address, unproven + 1);
+        let source = streams.addresses.source(address);
+        if let Some(source) = source {
+            streams.addresses.admit(source, Instant::now())?;
+        }
         streams.last_number += 1;
         let number = streams.last_number;
         let (sender, commands) = mpsc::unbounded_channel();
         streams.senders.insert(number, sender.clone());
         self.tell_count(&streams);
         let registry = self.clone();
-        Some(Registration {
-            registry,
-            number,
-            address: Some(address),
-            partner: None,
-            sender,
-            commands,
-        })
+        Ok(Registration { registry, number, address, source, partner: None, sender, commands })
     }
 }
 
@@ -146,14 +161,32 @@ impl Registration {
         self.number
     }
 
-    /// Returns where the peer is, as long as it has proven no domain.
-    pub const fn address(&self) -> Option<IpAddr> {
+    /// Returns where the peer is.
+    pub const fn address(&self) -> IpAddr {
         self.address
     }
 
     /// Returns what sends commands to the stream.
     pub fn sender(&self) -> mpsc::UnboundedSender<InboundCommand> {
         self.sender.clone()
+    }
+
+    /// Returns when a TLS handshake may begin.
+    ///
+    /// # Errors
+    /// Fails when there are too many, after it was told.
+    pub fn begin_handshake(&self) -> Result<Instant, Refusal> {
+        let mut streams = self.registry.streams.lock();
+        let now = Instant::now();
+        let begins_at = streams.addresses.begin_handshake(self.source, now);
+        begins_at.inspect_err(|refusal| streams.addresses.tell(self.address, *refusal, now))
+    }
+
+    /// Says whether a record about the stream may be written: how many of its address were left out
+    /// before; none where it is left out itself. Those of a partner are not.
+    pub fn record(&self) -> Option<u64> {
+        let Some(source) = self.source else { return Some(0) };
+        self.registry.streams.lock().addresses.record(source, Instant::now())
     }
 
     /// Waits for the next command.
@@ -174,8 +207,8 @@ impl Registration {
     /// partner may have one more.
     pub fn count_for(&mut self, partner: &Partner) -> bool {
         let mut streams = self.registry.streams.lock();
-        if let Some(address) = self.address.take() {
-            streams.forget_unproven(address);
+        if let Some(source) = self.source.take() {
+            streams.addresses.release(source, true);
         }
         if self.partner.is_some() {
             return true;
@@ -195,8 +228,8 @@ impl Drop for Registration {
         let mut streams = self.registry.streams.lock();
         streams.senders.remove(&self.number);
         self.registry.tell_count(&streams);
-        if let Some(address) = self.address {
-            streams.forget_unproven(address);
+        if let Some(source) = self.source {
+            streams.addresses.release(source, false);
         }
         if let Some(count) = self.partner.as_ref().and_then(|name| streams.partners.get_mut(name)) {
             *count -= 1;
@@ -207,15 +240,6 @@ impl Drop for Registration {
 impl Streams {
     fn outbound_of(&self, number: u64) -> Option<mpsc::UnboundedSender<PartnerCommand>> {
         self.outbound.get(&number)?.upgrade()
-    }
-
-    fn forget_unproven(&mut self, address: IpAddr) {
-        if let Some(count) = self.unproven.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.unproven.remove(&address);
-            }
-        }
     }
 }
 
@@ -235,11 +259,12 @@ pub async fn listen(listener: TcpListener, around: Surroundings, stop: Cancellat
 
 fn accept(socket: TcpStream, address: IpAddr, around: &Surroundings) {
     // Nothing is admitted before the first front end; the stream says so to the peer.
-    let connections_max = around.admitted.borrow().connections_max.max(UNPROVEN_PER_ADDRESS_MAX);
-    let Some(registration) = around.registry.register(address, connections_max) else {
-        metrics::counter!("edge_xmpp_refused_total").increment(1);
-        tracing::warn!(%address, "a connection was refused: too many are open");
-        return;
+    let connections_max = around.admitted.borrow().connections_max.max(CONNECTIONS_MIN);
+    let registration = match around.registry.register(address, connections_max) {
+        Ok(registration) => registration,
+        Err(refusal) => {
+            return around.registry.streams.lock().addresses.tell(address, refusal, Instant::now());
+        }
     };
     match Connection::new(socket) {
         Ok(connection) => drop(tokio::spawn(drive(connection, registration, around.clone()))),

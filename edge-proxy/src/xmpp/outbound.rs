@@ -17,6 +17,7 @@ use super::certificate::{self, Certificate};
 use super::failure::Failure;
 use super::inbound::{InboundCommand, Load};
 use super::listener::Registry;
+use super::pace::Pace;
 use super::partner::{Carried, Partner, PartnerEffect};
 use super::queue::Ticket;
 use super::report::{StreamTls, WithoutTls, count_established};
@@ -26,9 +27,11 @@ use crate::hub::Inbound;
 use crate::hub_driver::{HubInput, HubSender};
 
 mod arrivals;
+mod gauge;
 mod socket;
 
 use arrivals::Arrivals;
+use gauge::WaitingGauge;
 use socket::{Progress, Socket};
 
 /// What is asked of a partner's driver.
@@ -106,8 +109,10 @@ pub async fn drive(
 ) {
     let Reach { mut admitted, mut attached, connector, hub, registry, tasks } = reach;
     let partner = Partner::new(pair.clone(), &admitted.borrow_and_update(), crate::draw);
+    let pace = Pace::of(&pair.remote, &registry, &admitted.borrow());
     let mut driver = Driver {
         pair,
+        pace,
         partner,
         socket: Socket::None,
         is_direct_tls: false,
@@ -121,16 +126,20 @@ pub async fn drive(
         tasks,
         leaving: Leaving::No,
     };
+    let mut gauge = WaitingGauge::default();
     loop {
         let is_over = driver.leave(Instant::now());
         if driver.apply_effects(&admitted).await.is_err() || is_over {
             return;
         }
-        let due = [driver.partner.poll_timeout(), driver.leaving.deadline()];
+        gauge.show(driver.partner.waiting());
+        let is_bidirectional = driver.partner.is_bidirectional();
+        let paused_until = driver.pace.paused_until(Instant::now()).filter(|_| is_bidirectional);
+        let due = [driver.partner.poll_timeout(), driver.leaving.deadline(), paused_until];
         let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
         let is_attached = *attached.borrow();
-        let reading =
-            !driver.partner.is_bidirectional() || is_attached && driver.arrivals.has_room();
+        let may_read = is_attached && driver.arrivals.has_room() && paused_until.is_none();
+        let reading = !is_bidirectional || may_read;
         tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => {
@@ -148,6 +157,7 @@ pub async fn drive(
                     return;
                 }
                 let admitted = Arc::clone(&admitted.borrow_and_update());
+                driver.pace = Pace::of(&driver.pair.remote, &driver.registry, &admitted);
                 driver.partner.handle_admission(&admitted, Instant::now());
             }
             _ = attached.changed(), if !is_attached => {}
@@ -164,6 +174,7 @@ pub async fn drive(
 
 struct Driver {
     pair: DomainPair,
+    pace: Pace,
     partner: Partner,
     socket: Socket,
     /// Whether the connection began with TLS.
@@ -277,7 +288,10 @@ impl Driver {
                 self.partner.note_tls(Err(error.to_string()));
                 self.partner.handle_disconnect(Disconnect::TlsFailed, now);
             }
-            Progress::Bytes(bytes) => self.partner.handle_bytes(&bytes, &admitted, now),
+            Progress::Bytes(bytes) => {
+                self.pace.count_bytes(bytes.len(), now);
+                self.partner.handle_bytes(&bytes, &admitted, now);
+            }
             Progress::Written => {}
             Progress::Lost => {
                 self.socket = Socket::None;

@@ -74,6 +74,16 @@ impl Queue {
         self.items.front().map(|oldest| oldest.since + limits.age_max)
     }
 
+    /// Returns how many stanzas wait.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Returns their bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()

@@ -55,6 +55,8 @@ fn partner(partner: &XmppPartner) -> wire::Partner {
         tls: Some(tls.into()),
         bidi: partner.bidi,
         trust_anchors: partner.trust.iter().map(|authority| authority.der.clone()).collect(),
+        stanzas_per_s: partner.rate.stanzas_per_s,
+        bytes_per_s: partner.rate.bytes_per_s,
         pinned_keys: partner.pinned_keys.iter().map(|pin| pin.0.to_vec().into()).collect(),
     }
 }

@@ -61,6 +61,23 @@ impl Default for QueueLimits {
     }
 }
 
+/// What a partner may send to one edge, on all of its streams together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartnerRate {
+    /// Stanzas in a second; twice as many at once.
+    pub stanzas_per_s: u32,
+    /// Bytes in a second; twice as many at once.
+    pub bytes_per_s: u64,
+}
+
+impl Default for PartnerRate {
+    /// More than the people of a large partner write, and a small part of what one edge carries:
+    /// what comes faster waits in the partner's server and is not lost.
+    fn default() -> Self {
+        Self { stanzas_per_s: 200, bytes_per_s: 1024 * 1024 }
+    }
+}
+
 /// A server of a partner that is connected to in place of those that DNS names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -132,6 +149,8 @@ pub struct XmppPartner {
     pub allow_any_port: bool,
     /// What may wait for a stream.
     pub queue: QueueLimits,
+    /// What it may send.
+    pub rate: PartnerRate,
     /// Authorities of its certificates, besides those of the edges.
     pub trust: Vec<Authority>,
     /// The keys of its certificates; none: any key will do.

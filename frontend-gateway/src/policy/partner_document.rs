@@ -7,7 +7,7 @@ use xmpp_proto::jid::Domain;
 use xmpp_proto::stream::{SaslTerms, StreamTerms, TermsWarning, TlsTerms};
 
 use super::document::{narrow, own};
-use super::partner::{PartnerType, QueueLimits, XmppPartner};
+use super::partner::{PartnerRate, PartnerType, QueueLimits, XmppPartner};
 use super::partner_trust;
 use super::profile::{Profile, Setting};
 use super::route_document::routes;
@@ -36,6 +36,7 @@ pub(super) fn partner(
     let allow_any_port = table.or("allow_any_port", false);
     let routes = routes(table, *allow_any_port.as_ref().unwrap_or(&true));
     let queue = table.table("queue", queue_limits);
+    let rate = table.table("rate", partner_rate);
     let trust = partner_trust::authorities(table);
     let pinned_keys = partner_trust::pinned_keys(table);
 
@@ -59,6 +60,7 @@ pub(super) fn partner(
         allow_private_addresses: allow_private_addresses?,
         allow_any_port: allow_any_port?,
         queue: queue?,
+        rate: rate?,
         trust: trust?,
         pinned_keys: pinned_keys?,
     })
@@ -137,4 +139,11 @@ fn queue_limits(table: &mut Table<'_, '_>) -> Read<QueueLimits> {
     let bytes_max = table.number("bytes_max", 1_048_576..=1_073_741_824, default.bytes_max);
     let age_s_max = table.number("age_s_max", 1..=3_600, default.age_s_max);
     Ok(QueueLimits { items_max: narrow(items_max?), bytes_max: bytes_max?, age_s_max: age_s_max? })
+}
+
+fn partner_rate(table: &mut Table<'_, '_>) -> Read<PartnerRate> {
+    let default = PartnerRate::default();
+    let stanzas_per_s = table.number("stanzas_per_s", 1..=1_000_000, default.stanzas_per_s.into());
+    let bytes_per_s = table.number("bytes_per_s", 1_024..=1_073_741_824, default.bytes_per_s);
+    Ok(PartnerRate { stanzas_per_s: narrow(stanzas_per_s?), bytes_per_s: bytes_per_s? })
 }

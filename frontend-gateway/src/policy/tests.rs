@@ -47,6 +47,24 @@ fn policy() -> Policy {
     policy.unwrap()
 }
 
+#[test]
+fn a_partner_may_send_what_its_record_says_and_something_in_any_case() {
+    let with = |rate: &str| {
+        let federated = "partner_type = \"federated\"";
+        let text = DOCUMENT.replacen(federated, &format!("{federated}\nrate = {{ {rate} }}"), 1);
+        let (policy, found) = parse(&text);
+        let rate = policy.and_then(|it| it.partners.first().map(|partner| partner.rate));
+        let found: Vec<_> = found.into_iter().map(|it| it.message).collect();
+        rate.map(|it| (it.stanzas_per_s, it.bytes_per_s)).ok_or_else(|| found.join("\n"))
+    };
+    assert_eq!(with(""), Ok((200, 1024 * 1024)));
+    assert_eq!(with("stanzas_per_s = 5000"), Ok((5_000, 1024 * 1024)));
+    assert_eq!(with("bytes_per_s = 1024"), Ok((200, 1_024)));
+    for refused in ["stanzas_per_s = 0", "bytes_per_s = 0", "stanzas_per_s = 1000001"] {
+        assert!(with(refused).is_err(), "{refused}");
+    }
+}
+
 fn decide(
     user: &str,
     contact: &str,

@@ -94,7 +94,13 @@ fn peers_that_stall_in_the_handshake_are_few_and_keep_nobody_from_ending() {
     let test = "hostile::direct_tls::\
         peers_that_stall_in_the_handshake_are_few_and_keep_nobody_from_ending";
     in_namespace(test, |place| {
-        let mut estate = start(place);
+        let setup = Setup {
+            policy: POLICY,
+            has_direct_tls: true,
+            xmpp_limits: "new_per_minute_per_address = 1000\nhandshakes_per_s_per_address = 100",
+            ..Setup::default()
+        };
+        let mut estate = Estate::start_setup(place, PEER, &setup);
         let mut stalled: Vec<Wire> = (0..UNPROVEN_PER_ADDRESS_MAX).map(|_| connect()).collect();
         let mut next = connect();
         assert_eq!(next.read_to_end().map(<[u8]>::len), Some(0), "one is too many");

@@ -1,7 +1,7 @@
 //! The connection of a peer that says whatever it likes, in the clear or with TLS.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 use tests::test_ca::Identity;
+use tokio::net::TcpSocket;
 
 /// How long the other side may be silent while something is awaited of it.
 const SILENCE_MAX: Duration = Duration::from_secs(12);
@@ -36,6 +37,20 @@ impl Wire {
     pub(super) fn connect(address: SocketAddrV4) -> Self {
         let socket = TcpStream::connect(address);
         Self::new(socket.unwrap_or_else(|error| panic!("{address}: {error}")))
+    }
+
+    /// Connects from an address of this host.
+    pub(super) fn connect_from(source: Ipv4Addr, address: SocketAddrV4) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("the system gives what a runtime needs");
+        let connected = runtime.block_on(async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddrV4::new(source, 0).into())?;
+            socket.connect(address.into()).await?.into_std()
+        });
+        let socket = connected.unwrap_or_else(|error| panic!("{address}: {error}"));
+        socket.set_nonblocking(false).expect("a socket has options");
+        Self::new(socket)
     }
 
     /// Takes a connection that was accepted.

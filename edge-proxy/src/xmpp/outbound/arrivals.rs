@@ -127,6 +127,7 @@ impl Driver {
 
     /// Takes a stanza that our stream has brought.
     pub(super) async fn handle_received(&mut self, received: ReceivedStanza, admitted: &Admitted) {
+        self.pace.count_stanza(Instant::now());
         let pair = pair_of(&received);
         // No SASL of the peer takes place on our stream: its certificate has proven its domain.
         let terms = admitted.streams.terms(&pair.local, &pair.remote);

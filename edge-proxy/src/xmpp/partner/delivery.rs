@@ -118,6 +118,12 @@ impl Partner {
         }
     }
 
+    /// Returns how many stanzas have no outcome yet, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let stanzas = self.queue.len() + self.tickets.len();
+        (stanzas, self.queue.bytes() + self.unconfirmed_bytes)
+    }
+
     /// Lets front ends hand over as much as may wait here.
     pub(super) fn grant(&mut self) {
         let Some(limits) = self.limits else { return };

@@ -17,7 +17,7 @@ use xmpp_proto::stream::{
 };
 
 use super::{Located, Partner, PartnerEffect};
-use crate::admission::{self, Admitted, QueueLimits, Routes};
+use crate::admission::{self, Admitted, PartnerRates, QueueLimits, Routes};
 use crate::xmpp::failure::{Failure, FailureKind, Phase};
 use crate::xmpp::queue::Ticket;
 
@@ -79,6 +79,7 @@ fn admitted(queue: QueueLimits) -> Admitted {
         allow_private_addresses: false,
         allow_any_port: false,
         keep_alive: true,
+        rates: PartnerRates::default(),
         queue,
         trust: PartnerTrust::default(),
     };

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::{Parser, value_parser};
-use tests::appliance::{Appliance, EDGE, Setup};
+use tests::appliance::{Appliance, EDGE, OPEN_POLICY, Setup};
 use tests::dns::{Dns, Records};
 use tests::namespace::{Place, program_in_namespace};
 use tests::test_ca::TestCa;
@@ -73,7 +73,11 @@ async fn run(place: &Place, arguments: &Arguments) {
         Records::new().xmpp_server(PARTNER_DOMAIN, PARTNER).xmpp_server(LOCAL_DOMAIN, EDGE);
     let _dns = Dns::start(place, &records);
     // The level of production; whoever looks for a fault looks at the logs of the tests.
-    let setup = Setup { log_level: "info", ..Setup::default() };
+    let partner = "domain = \"fabrikam.example\"";
+    // A partner that may send as much as it can.
+    let rate = "rate = { stanzas_per_s = 1000000, bytes_per_s = 1073741824 }";
+    let policy = OPEN_POLICY.replace(partner, &format!("{partner}\n{rate}"));
+    let setup = Setup { policy: &policy, log_level: "info", ..Setup::default() };
     let has_two_cores = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
     if has_two_cores {
         bind_to_core("0");
