@@ -23,5 +23,6 @@ mod stopped_partner;
 mod tls_scan;
 mod wire;
 mod xmpp_answers;
+mod xmpp_established;
 mod xmpp_initiating;
 mod xmpp_receiving;

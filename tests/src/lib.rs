@@ -32,6 +32,7 @@
 //! | [`wait`] | deadlines, and waiting for what has no event of its own |
 //! | [`namespace`] | a network, processes and files of its own for each test; paths to cut |
 //! | [`process`] | a program: its output captured, its death arranged, its cost measured |
+//! | [`cores`] | the core and the descriptors that a program may use |
 //! | [`test_ca`] | certificate authorities and the certificates of every role |
 //! | [`dns`], [`lying_dns`] | the name server of the test's zones, and a hostile one |
 //! | [`appliance`] | the two processes under test |
@@ -46,6 +47,7 @@ pub mod account;
 pub mod appliance;
 pub mod baresip;
 pub mod contoso;
+pub mod cores;
 pub mod dns;
 pub mod driver;
 pub mod ejabberd;

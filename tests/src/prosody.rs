@@ -13,6 +13,9 @@ use crate::wait::Deadline;
 /// How long Prosody may take to start, in seconds.
 const START_S_MAX: u64 = 20;
 
+/// A module that ends every message before any other module sees it.
+const SWALLOW: &str = "module:hook('message/bare', function() return true; end, 1000);\n";
+
 /// How the certificates of Prosody and of the other side stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Situation {
@@ -36,6 +39,7 @@ pub struct Setup {
     has_direct_tls: bool,
     has_bidi: bool,
     requires_tls: bool,
+    swallows_messages: bool,
     log_level: &'static str,
     virtual_hosts: Vec<(String, Vec<&'static str>)>,
     users: Vec<(String, String)>,
@@ -53,6 +57,7 @@ impl Setup {
             has_direct_tls: false,
             has_bidi: false,
             requires_tls: true,
+            swallows_messages: false,
             log_level: "debug",
             virtual_hosts: Vec::new(),
             users: Vec::new(),
@@ -101,6 +106,12 @@ impl Setup {
         self
     }
 
+    /// Takes messages to its users, whether they exist or not, and does nothing with them.
+    pub fn swallowing_messages(mut self) -> Self {
+        self.swallows_messages = true;
+        self
+    }
+
     /// Logs no stanzas, for runs under load.
     pub fn quiet(mut self) -> Self {
         self.log_level = "info";
@@ -132,6 +143,10 @@ impl Setup {
                 write_account(&directory, host, name, password);
             }
         }
+        if self.swallows_messages {
+            fs::write(directory.join("mod_swallow.lua"), SWALLOW)
+                .expect("the test's directory can be written");
+        }
         let configuration = directory.join("prosody.cfg.lua");
         let text = self.configuration(&directory, &identity, &trusted);
         fs::write(&configuration, text).expect("the test's directory can be written");
@@ -155,6 +170,7 @@ impl Setup {
         let Self { domain, address, requires_certificates, requires_tls, log_level, .. } = self;
         let stream_management = if self.has_stream_management { r#""smacks","# } else { "" };
         let bidi = if self.has_bidi { r#""s2s_bidi","# } else { "" };
+        let swallow = if self.swallows_messages { r#""swallow","# } else { "" };
         let direct_tls = if self.has_direct_tls { "5270" } else { "" };
         let (data, certificate) = (directory.join("data"), &identity.certificate);
         let key = &identity.key;
@@ -165,9 +181,9 @@ run_as_root = true
 pidfile = {pidfile:?}
 data_path = {data:?}
 certificates = {directory:?}
-plugin_paths = {{}}
+plugin_paths = {{ {directory:?} }}
 modules_enabled = {{
-  {stream_management} {bidi}
+  {stream_management} {bidi} {swallow}
   "dialback", "disco", "iq", "message", "offline", "ping", "presence", "roster", "s2s",
   "s2s_auth_certs", "saslauth", "tls", "posix",
 }}

@@ -17,9 +17,6 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Room of the buffers that an idle connection keeps, in bytes.
-const IDLE_BYTES_MAX: usize = 4 * 1024;
-
 /// Bytes that a peer may send while we close, so that it can read our last words.
 const CLOSING_BYTES_MAX: usize = 1024 * 1024;
 
@@ -192,9 +189,8 @@ impl Connection {
                 return Ok(Poll::Pending);
             }
             self.must_flush = false;
-            if self.output.capacity() > IDLE_BYTES_MAX {
-                self.output = BytesMut::new();
-            }
+            // What was written no longer counts as capacity, but its room is held all the same.
+            self.output = BytesMut::new();
         }
         Ok(Poll::Ready(()))
     }

@@ -25,7 +25,8 @@ pub(super) struct XmppRow {
     pub(super) peer: Peer,
     /// Our answer in words, in order.
     pub(super) answer: Vec<String>,
-    /// What becomes of the message that we had for a peer that answered so.
+    /// What becomes of the message that we had for a peer that answered so; of an established
+    /// stream, how many of its stanzas cross the link.
     pub(super) sender: String,
 }
 
@@ -42,10 +43,18 @@ pub(super) fn xmpp_rows(phase: &str) -> Vec<XmppRow> {
             "authenticated" => Peer::Authenticated,
             other => panic!("there is no peer {other}"),
         },
-        answer: columns[3].split(", ").map(str::to_owned).collect(),
+        answer: columns[3].split(", ").filter(|it| *it != "-").map(str::to_owned).collect(),
         sender: columns[4].clone(),
     });
     rows.collect()
+}
+
+impl XmppRow {
+    /// How many stanzas of an established stream's file cross the link.
+    pub(super) fn stanzas(&self) -> u32 {
+        let count = self.sender.strip_suffix(" on the link").and_then(|count| count.parse().ok());
+        count.unwrap_or_else(|| panic!("{}: how many stanzas cross?", self.file))
+    }
 }
 
 /// What becomes of the connection on which a SIP message came.
@@ -110,7 +119,7 @@ fn read(path: &Path) -> Vec<u8> {
 
 #[test]
 fn the_indexes_name_every_file_of_the_corpora_once() {
-    let phases = ["pre-tls", "post-tls", "initiator-pre-tls", "initiator-post-tls"];
+    let phases = ["pre-tls", "post-tls", "initiator-pre-tls", "initiator-post-tls", "post-auth"];
     let ours: Vec<String> =
         phases.iter().flat_map(|phase| xmpp_rows(phase)).map(|row| row.file).collect();
     let index = read(&engine("xmpp-proto/tests/xmpp-bad").join("index.tsv"));

@@ -54,11 +54,13 @@ fn whatever_comes_before_tls_is_answered_and_harms_nobody() {
         let mut estate = Estate::start(place, PEER);
         estate.exchange_texts();
         let before = estate.look();
-        for row in xmpp_rows("pre-tls") {
-            for delivery in Delivery::all(row.number) {
-                assert_answer(&row, delivery, connect());
+        estate.talk_during(|| {
+            for row in xmpp_rows("pre-tls") {
+                for delivery in Delivery::all(row.number) {
+                    assert_answer(&row, delivery, connect());
+                }
             }
-        }
+        });
         estate.assert_unharmed_since(&before);
         estate.exchange_texts();
     });
@@ -72,14 +74,16 @@ fn whatever_comes_after_tls_is_answered_and_harms_nobody() {
         estate.exchange_texts();
         let configs = Configs::new(&estate);
         let (before, asked_before) = (estate.look(), estate.dns.mark());
-        for row in xmpp_rows("post-tls") {
-            for delivery in Delivery::all(row.number) {
-                let wire = begin_tls(connect(), configs.of(row.peer));
-                let is_authenticated = row.peer == Peer::Authenticated;
-                let wire = if is_authenticated { authenticate(wire) } else { wire };
-                assert_answer(&row, delivery, wire);
+        estate.talk_during(|| {
+            for row in xmpp_rows("post-tls") {
+                for delivery in Delivery::all(row.number) {
+                    let wire = begin_tls(connect(), configs.of(row.peer));
+                    let is_authenticated = row.peer == Peer::Authenticated;
+                    let wire = if is_authenticated { authenticate(wire) } else { wire };
+                    assert_answer(&row, delivery, wire);
+                }
             }
-        }
+        });
         estate.assert_unharmed_since(&before);
         assert_only_the_victim_was_asked(&mut estate, asked_before);
         estate.exchange_texts();

@@ -12,11 +12,11 @@ mod tally;
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::process::Command;
 use std::time::Duration;
 
 use clap::{Parser, value_parser};
 use tests::appliance::{Appliance, EDGE, OPEN_POLICY, Setup};
+use tests::cores::bind_to_core;
 use tests::dns::{Dns, Records};
 use tests::namespace::{Place, program_in_namespace};
 use tests::test_ca::TestCa;
@@ -105,15 +105,6 @@ async fn run(place: &Place, arguments: &Arguments) {
     report::print_memory(&mut appliance);
     let expected = arguments.warm_up + rounds * messages;
     report::print_journal(&place.directory().join("store.sqlite"), expected);
-}
-
-/// Binds this process, and what it starts from here on, to one core.
-fn bind_to_core(core: &str) {
-    let mut command = Command::new("taskset");
-    let process = std::process::id().to_string();
-    command.args(["--all-tasks", "--cpu-list", "--pid", core, &process]);
-    let output = command.output().expect("taskset is part of every Debian");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Both ends.
