@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use xmpp_proto::stream::{
     CloseReason, Disconnect, DomainPair, Proof, ReceivedStanza, ReceivingEvent, ReceivingStream,
-    StreamCondition, Verdict,
+    StreamCondition, StreamTerms, Verdict,
 };
 use xmpp_proto::xml::write_stanza;
 
@@ -232,7 +232,7 @@ impl Driver {
                 let admitted = Arc::clone(&self.around.admitted.borrow());
                 self.machine.handle_verdict(&pair, &stream_id, verdict, &admitted.streams, now);
             }
-            InboundCommand::Carry(load) => self.carry(load, now),
+            InboundCommand::Carry(load) => self.carry(&load, now),
             InboundCommand::BarrierAnswer(id, stanza) => {
                 self.handle_barrier_answer(&id, stanza, now).await;
             }
@@ -356,7 +356,8 @@ impl Driver {
             let in_clear = tls.version.is_none();
             self.without_tls = in_clear.then(|| WithoutTls::raise(&pair, direction));
         }
-        let bidirectional = self.machine.is_bidirectional();
+        let terms = admitted.streams.terms(&pair.local, &pair.remote);
+        let bidirectional = self.machine.is_bidirectional() && terms.is_some_and(StreamTerms::bidi);
         let report = report::established(&pair, direction, self.number, proof, tls);
         self.tell(StreamReport { bidirectional, ..report }).await;
         self.tell_attempt(Some((&pair, proof)), None).await;

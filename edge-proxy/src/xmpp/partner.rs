@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use link::wire::StreamReport;
 use link::wire::stream_report::Direction;
-use xmpp_proto::locate::Target;
 use xmpp_proto::stanza::error::StanzaCondition;
 use xmpp_proto::stream::{
     CloseCause, CloseReason, Confirmation, Disconnect, DomainPair, InitiatingEvent,
@@ -43,7 +42,7 @@ mod delivery;
 mod effect;
 mod ways;
 
-use attempt::Attempt;
+use attempt::{Attempt, Left};
 use back_off::BackOff;
 use delivery::queue_limits;
 pub use effect::{Located, PartnerEffect, Tried};
@@ -75,7 +74,7 @@ pub struct Partner {
     /// The attempt to open a stream, from its beginning until there is one.
     attempt: Option<Attempt>,
     /// The servers that the last attempt left for the next.
-    left: VecDeque<Target>,
+    left: Left,
     /// How long one server may take.
     establishment_max: Duration,
     back_off: BackOff,
@@ -120,7 +119,7 @@ impl Partner {
             unconfirmed_bytes: 0,
             verifications: Vec::new(),
             attempt: None,
-            left: VecDeque::new(),
+            left: Left::default(),
             establishment_max: admitted.limits.establishment_max,
             back_off: BackOff::new(draw),
             last_failure: None,
@@ -140,7 +139,7 @@ impl Partner {
             self.grant();
         }
         self.establishment_max = admitted.limits.establishment_max;
-        self.left.clear();
+        self.left = Left::default();
         self.leave_bidirectional_streams(admitted, now);
         match (&self.state, self.limits) {
             (_, None) => {
@@ -161,8 +160,8 @@ impl Partner {
     /// Ends a stream whose authentication the terms do not accept any more; the peer may come back,
     /// authenticated as they ask (RFC 6120 s.4.9.3.16).
     fn reset_if_not_accepted(&mut self, now: Instant) {
-        let Some(proof) = self.proof else { return };
-        if self.terms.is_some_and(|terms| !terms.accepts(proof)) {
+        let (Some(proof), Some(terms)) = (self.proof, self.terms) else { return };
+        if !terms.accepts(proof) || (self.is_bidirectional() && !terms.bidi()) {
             self.end(Some(StreamCondition::Reset), now);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use host::config::{Read, Table};
 use xmpp_proto::jid::Domain;
-use xmpp_proto::stream::{SaslTerms, StreamTerms, TermsWarning, TlsTerms};
+use xmpp_proto::stream::{Method, SaslTerms, StreamTerms, TermsWarning, TlsTerms};
 
 use super::document::{narrow, own};
 use super::partner::{PartnerRate, PartnerType, QueueLimits, XmppPartner};
@@ -44,13 +44,20 @@ pub(super) fn partner(
     let owned =
         |domain| own(table, "additional_domains", domain, "the domain of another entry", owners);
     let additional_domains = additional?.into_iter().map(owned).collect::<Read<_>>()?;
+    let (terms, pinned_keys) = (terms?, pinned_keys?);
+    let needs_no_key = [Method::DialbackOverTls, Method::DialbackInClear];
+    if !pinned_keys.is_empty() && needs_no_key.into_iter().any(|it| terms.allows(it)) {
+        let message = "`pinned_keys` would count for nothing: a peer with another key may prove the \
+            domain by dialback; set dialback_negotiation = false";
+        return Err(table.error("pinned_keys", message));
+    }
     Ok(XmppPartner {
         domain,
         additional_domains,
         description: description?,
         partner_type: partner_type?,
         profile: profile?,
-        terms: terms?,
+        terms,
         ways: ways?,
         kinds: kinds?,
         keep_alive: keep_alive?,
@@ -62,7 +69,7 @@ pub(super) fn partner(
         queue: queue?,
         rate: rate?,
         trust: trust?,
-        pinned_keys: pinned_keys?,
+        pinned_keys,
     })
 }
 

@@ -71,8 +71,11 @@ mod tests {
     #[test]
     fn pins_are_read_and_what_is_none_is_refused() {
         let pin = format!("sha256:{}", "07".repeat(32));
-        let partner = read(&format!("pinned_keys = [{pin:?}]")).unwrap();
+        let pinned = format!("pinned_keys = [{pin:?}]");
+        let partner = read(&format!("{pinned}\ndialback_negotiation = false")).unwrap();
         assert_eq!(partner.pinned_keys, [KeyPin([7; 32])]);
+        let refused = read(&pinned).unwrap_err();
+        assert!(refused.contains("another key may prove the domain by dialback"), "{refused}");
         let refused = read("pinned_keys = [\"sha256:07\"]").unwrap_err();
         assert!(refused.contains("\"sha256:07\": it is not `sha256:` with 32 bytes"), "{refused}");
         let many = read(&format!("pinned_keys = {:?}", vec![pin; 17])).unwrap_err();

@@ -34,7 +34,7 @@ pub mod wire {
 pub const PORT: u16 = 23456;
 
 /// The version of the contract that both sides must speak.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The credit of a domain pair for which none has been granted, in envelopes.
 ///

@@ -180,7 +180,8 @@ fn pin_of(identity: &Identity) -> KeyPin {
 fn policy(authority: &Path, pin: KeyPin) -> String {
     format!(
         "{POLICY}\n[[xmpp_partner]]\ndomain = \"own.example\"\ntrust = [{authority:?}]\n\
-         [[xmpp_partner]]\ndomain = \"pinned.example\"\npinned_keys = [\"{pin}\"]\n"
+         [[xmpp_partner]]\ndomain = \"pinned.example\"\npinned_keys = [\"{pin}\"]\n\
+         dialback_negotiation = false\n"
     )
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use xmpp_proto::stream::{Admission, DomainPair, ReceivingStream, Unconfirmed};
+use xmpp_proto::stream::{Admission, DomainPair, ReceivingStream, SendError, Unconfirmed};
 
 use super::Driver;
 use crate::hub::Inbound;
@@ -41,23 +41,30 @@ impl Carrying {
     /// Sends a stanza.
     ///
     /// # Errors
-    /// Gives it back where the stream does not take it, nor any later one of the pair.
+    /// Says what to tell its driver: that the peer takes none of this size, or that the stream
+    /// takes neither it nor a later one of the pair.
     fn send(
         &mut self,
         stream: &mut ReceivingStream,
-        load: Load,
+        load: &Load,
         admission: &Admission,
         now: Instant,
-    ) -> Result<(), Load> {
-        let token = self.last_token + 1;
-        let refused = self.refused.contains(&load.pair)
-            || stream.send_stanza(&load.pair, token, &load.bytes, admission, now).is_err();
-        if refused {
-            self.refused.insert(load.pair.clone());
-            return Err(load);
+    ) -> Result<(), Carried> {
+        let (token, of_driver) = (self.last_token + 1, load.token);
+        let sent = match self.refused.contains(&load.pair) {
+            true => Err(SendError::NotCarried),
+            false => stream.send_stanza(&load.pair, token, &load.bytes, admission, now),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(SendError::TooLarge) => return Err(Carried::TooLarge(of_driver)),
+            Err(_) => {
+                self.refused.insert(load.pair.clone());
+                return Err(Carried::Refused(of_driver));
+            }
         }
         self.last_token = token;
-        self.sent.insert(token, (load.pair, load.token));
+        self.sent.insert(token, (load.pair.clone(), load.token));
         Ok(())
     }
 
@@ -84,11 +91,11 @@ impl Driver {
     }
 
     /// Sends a stanza of ours, or tells the partner's driver that it must go another way.
-    pub(super) fn carry(&mut self, load: Load, now: Instant) {
+    pub(super) fn carry(&mut self, load: &Load, now: Instant) {
         let admitted = Arc::clone(&self.around.admitted.borrow());
-        if let Err(refused) = self.carrying.send(&mut self.machine, load, &admitted.streams, now) {
-            let Load { pair, token, .. } = refused;
-            self.around.pool.carried(&pair, self.number, Carried::Refused(token));
+        let sent = self.carrying.send(&mut self.machine, load, &admitted.streams, now);
+        if let Err(carried) = sent {
+            self.around.pool.carried(&load.pair, self.number, carried);
         }
     }
 

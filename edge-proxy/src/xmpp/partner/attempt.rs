@@ -42,20 +42,23 @@ pub(super) struct Fruitless {
     pub(super) failure: Failure,
     /// Whether no server can be hoped for, so that waiting is no use.
     pub(super) is_final: bool,
-    /// The servers that the next attempt begins with.
-    pub(super) left: VecDeque<Target>,
+    /// What the next attempt begins with.
+    pub(super) left: Left,
+}
+
+/// The servers that an attempt has left for the next.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) targets: VecDeque<Target>,
+    /// Whether one of those that were tried may work later.
+    pub(super) is_hopeful: bool,
 }
 
 impl Attempt {
     /// Begins with the servers that were left before, or, if none were, with finding them.
     ///
     /// `target_max` is what one server may take; a new one is begun within twice that.
-    pub(super) fn begin(
-        pair: DomainPair,
-        left: VecDeque<Target>,
-        target_max: Duration,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn begin(pair: DomainPair, left: Left, target_max: Duration, now: Instant) -> Self {
         let record =
             AttemptRecord { started: now, pair, steps: Vec::new(), proof: None, left_count: 0 };
         Self {
@@ -63,14 +66,14 @@ impl Attempt {
             step: Step::of(None),
             phase: Phase::Lookup,
             phase_since: now,
-            left,
+            left: left.targets,
             lookups: LOOKUPS_MAX,
             target_max,
             target_until: now + target_max,
             begins_until: now + target_max * 2,
             tls_error: None,
             telling: None,
-            is_hopeful: false,
+            is_hopeful: left.is_hopeful,
         }
     }
 
@@ -193,7 +196,7 @@ impl Attempt {
             is_final: !self.is_hopeful && self.left.is_empty(),
             failure: self.telling.unwrap_or_else(none),
             record: self.record,
-            left: self.left,
+            left: Left { is_hopeful: self.is_hopeful && !self.left.is_empty(), targets: self.left },
         }
     }
 

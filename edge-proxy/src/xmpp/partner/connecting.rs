@@ -107,7 +107,7 @@ impl Partner {
             return;
         }
         let left = std::mem::take(&mut self.left);
-        let must_locate = left.is_empty();
+        let must_locate = left.targets.is_empty();
         self.attempt = Some(Attempt::begin(self.pair.clone(), left, self.establishment_max, now));
         self.state = State::Connecting;
         if must_locate {
@@ -134,7 +134,7 @@ impl Partner {
         let Fruitless { record, failure, is_final, left } = fruitless;
         tracing::warn!(
             partner = %self.pair.remote, phase = failure.phase.label(), kind = failure.label(),
-            failure = failure.detail, is_final, left = left.len(), "the partner cannot be reached"
+            failure = failure.detail, is_final, left = left.targets.len(), "the partner cannot be reached"
         );
         self.left = left;
         self.forgoes_tls = false;

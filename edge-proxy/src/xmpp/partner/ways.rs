@@ -15,6 +15,8 @@ use crate::xmpp::queue::Queued;
 pub enum Carried {
     /// The partner has confirmed the stanza of this token.
     Delivered(u64),
+    /// The partner takes no stanza of the size of this token's (XEP-0478).
+    TooLarge(u64),
     /// The stream took neither the stanza of this token nor a later one, and takes no more.
     Refused(u64),
     /// The stream is over; `reason` is for a person.
@@ -52,6 +54,12 @@ impl Partner {
                 if let Some(queued) = self.ways[index].tickets.remove(&token) {
                     self.unconfirmed_bytes -= queued.bytes.len();
                     self.finish(queued.ticket, Ok(()));
+                }
+            }
+            Carried::TooLarge(token) => {
+                if let Some(queued) = self.ways[index].tickets.remove(&token) {
+                    self.unconfirmed_bytes -= queued.bytes.len();
+                    self.bounce_too_large(queued.ticket);
                 }
             }
             Carried::Refused(token) => {
@@ -115,12 +123,14 @@ impl Partner {
         }
     }
 
-    /// Returns which stream of the partner what waits goes on. A stream of our own is kept to, but
-    /// nothing on it overtakes what is still on the other one.
+    /// Returns which stream of the partner what waits goes on: the one that has something of us,
+    /// which nothing overtakes, or else the newest, which the partner still had. A stream of our
+    /// own is kept to, but nothing on it overtakes what is still on the other one.
     pub(super) fn usable_way(&self) -> Option<usize> {
         let own_is_open = matches!(self.state, State::Open(_));
-        let usable = |way: &Way| !way.is_shut && (!own_is_open || !way.tickets.is_empty());
-        self.ways.iter().position(usable)
+        let in_use = |way: &Way| !way.is_shut && !way.tickets.is_empty();
+        let newest = || self.ways.iter().rposition(|way| !way.is_shut && !own_is_open);
+        self.ways.iter().position(in_use).or_else(newest)
     }
 
     /// Sends what waits on a stream of the partner.

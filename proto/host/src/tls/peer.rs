@@ -77,10 +77,17 @@ impl PeerIdentity {
             return Err(other.cloned().unwrap_or(Untrusted::KeyNotPinned));
         }
         match &self.trust {
-            Err(reason) if reason.is_about_issuer() && is_pinned => self.check_leaf(now),
-            Err(reason) if reason.is_about_issuer() && !partner.anchors.is_empty() => {
+            Err(reason) if reason.is_about_issuer() => {
                 let anchors = &partner.anchors.anchors;
-                ours.verify_below(anchors, &self.unproven, Purpose::Server, now)
+                let below = match partner.anchors.is_empty() {
+                    true => Err(reason.clone()),
+                    false => ours.verify_below(anchors, &self.unproven, Purpose::Server, now),
+                };
+                match below {
+                    // A pinned key needs no authority, but what one says against it counts.
+                    Err(reason) if is_pinned && reason.is_about_issuer() => self.check_leaf(now),
+                    verdict => verdict,
+                }
             }
             trust => trust.clone(),
         }

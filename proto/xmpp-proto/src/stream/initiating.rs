@@ -407,6 +407,8 @@ impl InitiatingStream {
         let cause = CloseCause::Requested(condition);
         match self.state {
             State::Open(_) => self.leave(cause),
+            // It has only the rest of its time.
+            State::Draining(_) | State::Ending(_) | State::Closed => {}
             _ => self.fail(cause),
         }
     }

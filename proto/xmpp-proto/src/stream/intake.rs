@@ -95,9 +95,14 @@ impl Intake {
         if admits(admission, &pair, *proof) { Ok(()) } else { Err(CloseCause::NotAdmitted) }
     }
 
-    /// Whether policy lets any pair send.
-    pub(super) fn is_admitted_by(&self, admission: &Admission) -> bool {
-        self.pairs.iter().any(|(pair, proof)| admits(admission, pair, *proof))
+    /// Whether policy lets any pair send that is still proven.
+    pub(super) fn is_admitted_by(
+        &self,
+        admission: &Admission,
+        is_proven: impl Fn(&DomainPair, Proof) -> bool,
+    ) -> bool {
+        let mut pairs = self.pairs.iter();
+        pairs.any(|(pair, proof)| admits(admission, pair, *proof) && is_proven(pair, *proof))
     }
 
     /// Whether the peer waits for acknowledgements that cannot be given yet.

@@ -323,6 +323,8 @@ impl ReceivingStream {
     pub fn handle_admission(&mut self, admission: &Admission, now: Instant) {
         self.step(admission, now, |state, context| match state {
             State::Open(open) => match context.cause_to_leave(&open) {
+                // The peer may come back, and is told before of all that it sent here.
+                Some(cause @ CloseCause::Requested(_)) => context.leave(open, cause),
                 Some(cause) => context.fail(State::Open(open), cause),
                 None => State::Open(open),
             },
@@ -386,6 +388,7 @@ impl ReceivingStream {
         let cause = CloseCause::Requested(condition);
         self.step(admission, now, |state, context| match state {
             State::Open(open) if condition.is_none() => context.leave(open, cause),
+            state @ State::Draining { .. } if condition.is_none() => state,
             state => context.fail(state, cause),
         });
     }

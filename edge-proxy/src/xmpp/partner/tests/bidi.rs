@@ -96,8 +96,8 @@ fn what_is_unconfirmed_at_its_end_has_the_outcome_that_it_has_on_our_own() {
 #[test]
 fn the_next_one_takes_over_from_one_that_ends_or_refuses() {
     let mut rig = Rig::new(LIMITS);
-    rig.offer(STREAM);
     rig.offer(OTHER);
+    rig.offer(STREAM);
     rig.send(1, 1);
     rig.send(2, 1);
     rig.send(3, 1);

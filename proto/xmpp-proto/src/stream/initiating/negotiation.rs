@@ -256,8 +256,11 @@ impl InitiatingStream {
     ) {
         self.wire.lift_limits();
         self.peer_limits = features.limits;
-        let keep_alive = &mut self.wire.limits.keep_alive;
-        *keep_alive = features.limits.keep_alive(*keep_alive);
+        // Where it is as long as the stream may be idle, the peer is to be left alone.
+        if self.wire.limits.keep_alive < self.wire.limits.inactivity_max {
+            let keep_alive = features.limits.keep_alive(self.wire.limits.keep_alive);
+            self.wire.limits.keep_alive = keep_alive;
+        }
         self.intake.language = language;
         self.intake.pairs.extend(self.peer_proof.map(|proof| (self.pair.clone(), proof)));
         self.wire.timers.stop(Timer::Establishment);

@@ -61,7 +61,10 @@ impl Context<'_> {
             // not offered there.
             FirstLevel::Bidi => {
                 if negotiating.offers_bidi {
-                    negotiating.peer.bidi = Some(AnnouncedLimits::read(element));
+                    let limits = AnnouncedLimits::read(element);
+                    let keep_alive = &mut self.wire.limits.keep_alive;
+                    *keep_alive = limits.keep_alive(*keep_alive);
+                    negotiating.peer.bidi = Some(limits);
                 }
                 State::Negotiating(negotiating)
             }

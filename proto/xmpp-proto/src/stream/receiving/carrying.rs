@@ -57,9 +57,7 @@ impl ReceivingStream {
         self.wire.send_written(bytes);
         self.outbox.send(token);
         self.wire.set_timer(Timer::Inactivity, self.wire.limits.inactivity_max, now);
-        self.wire
-            .timers
-            .set_if_stopped(Timer::KeepAlive, now + limits.keep_alive(self.wire.limits.keep_alive));
+        self.wire.timers.set_if_stopped(Timer::KeepAlive, now + self.wire.limits.keep_alive);
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! An open stream: stanzas with their addresses checked, and their acknowledgements.
 
 use crate::stanza::error::StanzaCondition;
+use crate::stream::admission::Proof;
 use crate::stream::close::{CloseCause, CloseReason};
+use crate::stream::dialback::DomainPair;
 use crate::stream::error::StreamCondition;
 use crate::stream::intake::Taken;
 use crate::stream::receiving::{Context, Open, ReceivingEvent, State};
@@ -58,7 +60,12 @@ impl Context<'_> {
 
     /// Why policy lets no pair of the stream use it, if it does not.
     pub(super) fn cause_to_leave(&self, open: &Open) -> Option<CloseCause> {
-        if open.intake.is_admitted_by(self.admission) {
+        // What proved a domain may not be trusted any more.
+        let is_proven = |pair: &DomainPair, proof: Proof| match proof {
+            Proof::External | Proof::Certificate => open.peer.proves(&pair.remote),
+            Proof::Dialback | Proof::DialbackInClear => true,
+        };
+        if open.intake.is_admitted_by(self.admission, is_proven) {
             return None;
         }
         let mut pairs = open.intake.pairs.keys();

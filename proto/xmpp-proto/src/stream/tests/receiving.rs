@@ -290,6 +290,7 @@ fn a_policy_that_leaves_a_stream_no_pair_ends_it_at_once() {
     let mut dialback_only = external.admission.clone();
     dialback_only.partners.insert(domain("a.example"), DIALBACK_ONLY);
     assert!(external.admit(dialback_only).contains("<reset "));
+    external.say("</stream:stream>");
     assert_eq!(external.end(), CloseCause::Requested(Some(StreamCondition::Reset)));
 
     let mut without_us = Peer::verified();
