@@ -24,7 +24,7 @@ use crate::store::record::HomeMessage;
 #[derive(Debug)]
 pub(super) enum HomeStep {
     /// The message is kept: its sender learns that.
-    Kept(Asker, Box<Request>),
+    Kept(Asker, Box<Request>, Jid),
     /// The message could not be kept.
     NotKept(Asker, Box<Request>, u64),
     /// A message is not kept for the user any more, and others may still be.
@@ -40,6 +40,8 @@ pub(super) struct Deliveries {
     deadlines: VecDeque<(Instant, u64)>,
     collecting: BTreeMap<Jid, VecDeque<HomeMessage>>,
     reading: BTreeSet<Jid>,
+    /// Those who came for what was still on its way to the disk.
+    missed: BTreeSet<Jid>,
 }
 
 #[derive(Debug)]
@@ -239,7 +241,8 @@ impl Home {
         let record = self.make_record(&request, user, now)?;
         let id = record.id;
         let failed = HomeStep::NotKept(asker, request.clone(), id);
-        self.commits.write_then(Write::KeepMessage(record), HomeStep::Kept(asker, request), failed);
+        let kept = HomeStep::Kept(asker, request, user.clone());
+        self.commits.write_then(Write::KeepMessage(record), kept, failed);
         Ok(id)
     }
 
@@ -267,8 +270,11 @@ impl Home {
     pub(super) fn handle_step(&mut self, step: HomeStep, now: Now) {
         match step {
             // RFC 3428 s.7: 202 says that somebody keeps the message.
-            HomeStep::Kept(asker, request) => {
+            HomeStep::Kept(asker, request, user) => {
                 self.respond_status(asker, &request, StatusCode::ACCEPTED, "", now);
+                if self.deliveries.missed.remove(&user) {
+                    self.collect_messages(&user);
+                }
             }
             HomeStep::NotKept(asker, request, id) => {
                 self.messages.forget(id);
@@ -296,7 +302,13 @@ impl Home {
 
     /// Takes the oldest messages that are kept for a user.
     pub fn handle_kept_messages(&mut self, user: &Jid, messages: Vec<HomeMessage>, now: Now) {
-        if !self.deliveries.reading.remove(user) || messages.is_empty() {
+        if !self.deliveries.reading.remove(user) {
+            return;
+        }
+        if messages.is_empty() {
+            if self.messages.has_for(user) {
+                self.deliveries.missed.insert(user.clone());
+            }
             return;
         }
         // The store may not have dropped yet what has its outcome already.

@@ -177,6 +177,22 @@ fn kept_messages_come_at_the_next_registration_in_order_with_the_time_they_were_
 }
 
 #[test]
+fn a_message_that_reaches_the_store_after_its_user_came_for_it_comes_at_once() {
+    let mut stage = Stage::new();
+    stage.store = Store::Holds;
+    stage.send(GATEWAY, &message("1"));
+    stage.store = Store::Confirms;
+    stage.register(DESK, "romeo");
+    assert!(stage.is_silent(), "it is nowhere yet");
+    stage.store_confirms();
+    assert_eq!(said(&stage.only_response(GATEWAY)), "202 Accepted");
+    let request = stage.only_request(DESK);
+    assert_eq!(body(&request), "1");
+    stage.answer(DESK, &request, 200);
+    assert_eq!(stage.kept("romeo@example.net"), 0);
+}
+
+#[test]
 fn a_kept_message_that_was_taken_does_not_come_again_however_slow_the_store_is() {
     for store in [Store::Holds, Store::Fails] {
         let mut stage = Stage::new();
