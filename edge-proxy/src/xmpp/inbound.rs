@@ -298,7 +298,10 @@ impl Driver {
             return self.machine.handle_disconnect(Disconnect::TlsFailed);
         };
         let handshake = async {
-            tokio::time::sleep_until(begins_at.into()).await;
+            // Even a wait for what is past takes a tick.
+            if begins_at > Instant::now() {
+                tokio::time::sleep_until(begins_at.into()).await;
+            }
             self.connection.progress(false).await?;
             self.connection.accept_tls(&acceptor).await
         };

@@ -38,6 +38,8 @@ fn is_proven(estate: &Estate, identity: &Identity, domain: &str) -> bool {
     match said.get(1).map(String::as_str) {
         Some("features external") | Some("features external dialback") => true,
         Some(features) if features.starts_with("features") => false,
+        // Where dialback is no other way.
+        Some("error policy-violation") => false,
         _ => panic!("{domain}: {said:?}"),
     }
 }

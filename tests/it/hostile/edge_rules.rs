@@ -59,7 +59,7 @@ fn violations() -> Vec<(Vec<FromEdge>, &'static str)> {
     vec![
         (vec![with_envelopes(vec![envelope(1)])], "a hello that is missing or out of place"),
         (greeted(1, greeting_of(1)), "a hello that is missing or out of place"),
-        (vec![with_hello(2, |it| it.version = 9)], "contract version 9 is not 1"),
+        (vec![with_hello(2, |it| it.version = 9)], "contract version 9 is not 2"),
         (vec![with_hello(3, |it| it.name = "edge1".into())], "calls itself \\\"edge1\\\""),
         (
             vec![with_hello(4, |it| it.instance = vec![0; 1 << 20].into())],

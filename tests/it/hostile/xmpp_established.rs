@@ -45,9 +45,11 @@ fn the_same_comes_over_direct_tls() {
     });
 }
 
-/// A stream counts until its stanzas are settled, and here one follows the other at once.
+/// A stream counts until its stanzas are settled, and here one follows the other at once. The
+/// partner's rate would have the floods among the files wait.
 fn start(place: &Place, has_direct_tls: bool) -> Estate {
-    let patient = "domain = \"peer.example\"\nconnection_limit = 1000";
+    let patient = "domain = \"peer.example\"\nconnection_limit = 1000\n\
+        rate = { stanzas_per_s = 1000000, bytes_per_s = 1073741824 }";
     let policy = POLICY.replace("domain = \"peer.example\"", patient);
     Estate::start_setup(place, PEER, &Setup { policy: &policy, has_direct_tls, ..Setup::default() })
 }

@@ -66,8 +66,8 @@ pub(super) fn exchange(juliet: &mut XmppUser, romeo: &mut SipUser, text: &str) {
 fn name_domains(place: &Place) {
     let file = place.directory().join("edge.toml");
     let text = fs::read_to_string(&file).expect("it was written");
-    let names = "domains = [\"contoso.example\"]\n[link]";
-    fs::write(&file, text.replace("[link]", names)).expect("it can be written");
+    let names = "domains = [\"contoso.example\"]\n[xmpp.limits]";
+    fs::write(&file, text.replace("[xmpp.limits]", names)).expect("it can be written");
 }
 
 /// Asks for a certificate, installs it, and tells the edge after `before`.
