@@ -219,17 +219,20 @@ fn an_authority_or_a_key_of_one_partner_serves_no_other() {
             assert_refused(&mut estate, identity, domain, reason, why);
         }
         // What a partner is trusted by follows the policy at once.
-        apply(place, &estate, &POLICY.replace("victim.example", "own.example"));
+        apply(place, &mut estate, &POLICY.replace("victim.example", "own.example"));
         assert_refused(&mut estate, &of_theirs, "own.example", unknown.0, unknown.1);
         estate.exchange_texts();
     });
 }
 
-fn apply(place: &Place, estate: &Estate, policy: &str) {
+fn apply(place: &Place, estate: &mut Estate, policy: &str) {
+    let mark = estate.appliance.edge().mark();
     let path = place.write("changed.toml", policy);
     let path = path.to_str().expect("the test's directory is UTF-8");
     let output = estate.appliance.command(&["apply", path], "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let edge = estate.appliance.edge();
+    edge.wait_for_line_after(mark, "a policy is in force", Deadline::after_s(10));
 }
 
 #[test]
@@ -257,7 +260,7 @@ fn a_server_that_we_connect_to_proves_its_domain_by_the_same_rules() {
         for ((name, leaf, refused), age) in cases.into_iter().zip(11..) {
             // What failed is tried again at once when the policy changes.
             let age = format!("age_s_max = {age}");
-            apply(place, &estate, &policy.replace("age_s_max = 10", &age));
+            apply(place, &mut estate, &policy.replace("age_s_max = 10", &age));
             let identity = estate.ca.issue(&leaf, name);
             let before = refused.map(|reason| refusals(&estate, reason));
             let message =
