@@ -17,7 +17,8 @@ use crate::admission::Admitted;
 /// What one partner is trusted by says nothing of another partner's domain.
 #[derive(Clone)]
 pub(super) struct Certificate {
-    peer: PeerIdentity,
+    /// Shared by all who hold the certificate, since a chain may be long.
+    peer: Arc<PeerIdentity>,
     trust: Arc<TrustAnchors>,
     admitted: watch::Receiver<Arc<Admitted>>,
     /// Whether a refusal was told, which is asked for several times in a stream.
@@ -32,7 +33,7 @@ impl Certificate {
         admitted: &watch::Receiver<Arc<Admitted>>,
     ) -> Self {
         Self {
-            peer: PeerIdentity::examine(chain, trust, UnixTime::now()),
+            peer: Arc::new(PeerIdentity::examine(chain, trust, UnixTime::now())),
             trust: Arc::clone(trust),
             admitted: admitted.clone(),
             is_told: Cell::new(false),

@@ -66,6 +66,12 @@ fn failures(world: &mut World) -> Vec<(u64, String, String)> {
     lines.iter().map(read).collect()
 }
 
+/// Starts both organisations with these records.
+fn start(place: &Place, records: &Records) -> World {
+    let setup = Setup::default();
+    contoso::start_with_records(place, &setup, Situation::Certified, |prosody| prosody, records)
+}
+
 #[test]
 fn a_stream_that_fails_at_one_server_is_opened_at_the_next_without_a_wait() {
     let test = "hostile::server_choice::\
@@ -80,13 +86,7 @@ fn a_stream_that_fails_at_one_server_is_opened_at_the_next_without_a_wait() {
             records.service(service, BROKEN_HOST, port, port - 5270)
         });
         let records = records.address(BROKEN_HOST, BROKEN);
-        let mut world = contoso::start_with_records(
-            place,
-            &Setup::default(),
-            Situation::Certified,
-            |prosody| prosody,
-            &records,
-        );
+        let mut world = start(place, &records);
         exchange(place, &world);
         let expected = [
             (5271, "connect", "unreachable"),
@@ -151,13 +151,7 @@ fn an_address_that_swallows_everything_does_not_delay_one_that_answers() {
     in_namespace(test, |place| {
         place.add_black_hole("hole", BLACK_HOLE);
         let records = contoso::records().address("xmpp.fabrikam.example", BLACK_HOLE);
-        let mut world = contoso::start_with_records(
-            place,
-            &Setup::default(),
-            Situation::Certified,
-            |prosody| prosody,
-            &records,
-        );
+        let mut world = start(place, &records);
         exchange(place, &world);
         assert_eq!(failures(&mut world), []);
         let done = world.appliance.edge().lines_with(Mark::START, "a step to the partner is done");

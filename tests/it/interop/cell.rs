@@ -11,6 +11,15 @@ pub(super) const STARTTLS_LOCAL: &str = "contoso.example";
 /// The domain whose servers are found at the port for direct TLS.
 pub(super) const DIRECT_LOCAL: &str = "direct.contoso.example";
 
+/// Every way to authenticate, with a certificate such as public authorities issue.
+pub(super) const METHODS: &[Method] = &[
+    Method(Proof::External(Usage::Server), Security::StartTls),
+    Method(Proof::External(Usage::Server), Security::Direct),
+    Method(Proof::Dialback, Security::StartTls),
+    Method(Proof::Dialback, Security::Direct),
+    Method(Proof::Dialback, Security::Clear),
+];
+
 /// Who opens the stream, and sends the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opener {

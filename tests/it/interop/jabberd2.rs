@@ -4,25 +4,15 @@ use std::net::Ipv4Addr;
 
 use tests::jabberd2::{Jabberd2, Setup};
 use tests::namespace::in_namespace;
-use tests::test_ca::{TestCa, Usage};
+use tests::test_ca::TestCa;
 use tests::wait::Deadline;
 
-use super::cell::{Cell, Impossible, Method, Opener, Proof, Security, Server};
+use super::cell::{Cell, Impossible, METHODS, Method, Opener, Proof, Security, Server};
 use super::estate::{Estate, PASSWORD, USER};
 use super::table;
 
-const JABBERD2: Server = Server {
-    title: "jabberd2",
-    domain: "jabberd2.example",
-    methods: &[
-        Method(Proof::External(Usage::Server), Security::StartTls),
-        Method(Proof::External(Usage::Server), Security::Direct),
-        Method(Proof::Dialback, Security::StartTls),
-        Method(Proof::Dialback, Security::Direct),
-        Method(Proof::Dialback, Security::Clear),
-    ],
-    why_impossible,
-};
+const JABBERD2: Server =
+    Server { title: "jabberd2", domain: "jabberd2.example", methods: METHODS, why_impossible };
 
 /// Where the server is that requires TLS.
 const TLS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

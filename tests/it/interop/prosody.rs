@@ -5,25 +5,14 @@ use std::net::Ipv4Addr;
 use tests::namespace::in_namespace;
 use tests::process::Mark;
 use tests::prosody::{Prosody, Setup, Situation};
-use tests::test_ca::Usage;
 use tests::wait::{Deadline, until};
 
-use super::cell::{Cell, Impossible, Method, Opener, Proof, Security, Server, Trial};
+use super::cell::{Cell, Impossible, METHODS, Method, Opener, Proof, Security, Server, Trial};
 use super::estate::{Estate, PASSWORD, USER};
 use super::table;
 
-const PROSODY: Server = Server {
-    title: "Prosody",
-    domain: "prosody.example",
-    methods: &[
-        Method(Proof::External(Usage::Server), Security::StartTls),
-        Method(Proof::External(Usage::Server), Security::Direct),
-        Method(Proof::Dialback, Security::StartTls),
-        Method(Proof::Dialback, Security::Direct),
-        Method(Proof::Dialback, Security::Clear),
-    ],
-    why_impossible,
-};
+const PROSODY: Server =
+    Server { title: "Prosody", domain: "prosody.example", methods: METHODS, why_impossible };
 
 /// The server whose certificate verifies.
 const CERTIFIED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

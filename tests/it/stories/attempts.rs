@@ -201,14 +201,19 @@ fn a_partner_that_nobody_reaches_is_told_with_where_it_was_looked_for() {
     });
 }
 
+/// Starts both organisations, which trust no authority of each other, where only one of them can be
+/// found.
+fn start_unrelated(place: &Place, found: &str, at: Ipv4Addr) -> World {
+    let policy = impatient_policy();
+    let setup = Setup { policy: &policy, ..Setup::default() };
+    let records = Records::new().xmpp_server(found, at);
+    start_with_records(place, &setup, Situation::Unrelated, |prosody| prosody, &records)
+}
+
 #[test]
 fn a_dialback_key_that_nobody_vouches_for_is_told() {
     in_namespace("stories::attempts::a_dialback_key_that_nobody_vouches_for_is_told", |place| {
-        let policy = impatient_policy();
-        let setup = Setup { policy: &policy, ..Setup::default() };
-        let records = Records::new().xmpp_server("contoso.example", EDGE);
-        let unrelated = Situation::Unrelated;
-        let world = start_with_records(place, &setup, unrelated, |prosody| prosody, &records);
+        let world = start_unrelated(place, "contoso.example", EDGE);
         world.juliet(place).say(ROMEO_JID, "to contoso");
         let found = [
             "inbound from fabrikam.example to contoso.example",
@@ -225,11 +230,7 @@ fn a_partner_that_leaves_our_key_without_an_answer_is_told_with_how_far_it_came(
         a_partner_that_leaves_our_key_without_an_answer_is_told_with_how_far_it_came";
     in_namespace(test, |place| {
         // Prosody finds nobody to ask about our key, and then says nothing.
-        let records = Records::new().xmpp_server("fabrikam.example", PARTNER);
-        let policy = impatient_policy();
-        let setup = Setup { policy: &policy, ..Setup::default() };
-        let unrelated = Situation::Unrelated;
-        let world = start_with_records(place, &setup, unrelated, |prosody| prosody, &records);
+        let world = start_unrelated(place, "fabrikam.example", PARTNER);
         world.romeo(place).say(JULIET_URI, "to fabrikam");
         let found = [
             "outbound from contoso.example to fabrikam.example",
